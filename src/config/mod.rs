@@ -1,0 +1,420 @@
+//! All settings in one value: `sb.toml`, `.env`, the environment and flags, in rising order.
+//!
+//! The library never reads the environment by itself: the command line (or an embedding program) gathers
+//! [`Sources`] and calls [`Config::load`], which is a pure function. Unknown keys are errors that name the
+//! nearest valid one. [`Handle`] is what running parts hold: it follows a reload.
+
+mod postgrest;
+mod secret;
+pub mod section;
+mod sections;
+pub mod value;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+
+pub use secret::Secret;
+use section::{Effective, Field, Layers, Origin, Raw};
+pub use sections::{
+    Algorithm, Auth, Database, DefaultGrants, Jwt, Log, LogFormat, Rest, Security, Server, Stack,
+};
+
+/// Every effective setting.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// The project folder; relative paths start here.
+    pub project_dir: PathBuf,
+    /// `[server]`
+    pub server: Server,
+    /// `[security]`
+    pub security: Security,
+    /// `[db]`
+    pub db: Database,
+    /// `[jwt]`
+    pub jwt: Jwt,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[rest]`
+    pub rest: Rest,
+    /// PostgREST's own settings from `[rest]` and `PGRST_…`, by PostgREST's name.
+    pub postgrest: BTreeMap<String, String>,
+    /// `[stack]`
+    pub stack: Stack,
+    /// `[log]`
+    pub log: Log,
+    effective: Vec<Effective>,
+}
+
+/// What [`Config::load`] reads, gathered by the caller.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The project folder.
+    pub project_dir: PathBuf,
+    /// Text of `sb.toml`.
+    pub toml: Option<String>,
+    /// Text of `.env`.
+    pub dotenv: Option<String>,
+    /// The process environment.
+    pub env: Vec<(String, String)>,
+    /// `section.key` and value, from flags.
+    pub flags: Vec<(String, String)>,
+}
+
+/// Why settings were refused: every problem at once.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .problems.join("\n"))]
+pub struct ConfigError {
+    /// One line per problem.
+    pub problems: Vec<String>,
+}
+
+impl Config {
+    /// The settings of all sections, in the order of the documentation.
+    pub fn fields() -> impl Iterator<Item = &'static Field> {
+        [
+            Server::FIELDS,
+            Security::FIELDS,
+            Database::FIELDS,
+            Jwt::FIELDS,
+            Auth::FIELDS,
+            Rest::FIELDS,
+            Stack::FIELDS,
+            Log::FIELDS,
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// Layers `sources` (defaults < `sb.toml` < `.env` < environment < flags) and checks every value.
+    pub fn load(sources: Sources) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        let (layers, postgrest) = layers(&sources, &mut problems);
+        let mut effective = Vec::new();
+        let config = Self {
+            project_dir: sources.project_dir,
+            server: Server::load(&layers, &mut effective, &mut problems),
+            security: Security::load(&layers, &mut effective, &mut problems),
+            db: Database::load(&layers, &mut effective, &mut problems),
+            jwt: Jwt::load(&layers, &mut effective, &mut problems),
+            auth: Auth::load(&layers, &mut effective, &mut problems),
+            rest: Rest::load(&layers, &mut effective, &mut problems),
+            postgrest: postgrest
+                .iter()
+                .map(|(name, (value, _))| (name.clone(), value.clone()))
+                .collect(),
+            stack: Stack::load(&layers, &mut effective, &mut problems),
+            log: Log::load(&layers, &mut effective, &mut problems),
+            effective,
+        };
+        let config = config.with_postgrest_effective(&postgrest);
+        config.check(&mut problems);
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError { problems })
+        }
+    }
+
+    /// Every effective setting with its origin, secrets masked.
+    pub fn effective(&self) -> &[Effective] {
+        &self.effective
+    }
+
+    /// `.sb/` in the project folder: the development cluster, its keys, sockets' and process' records.
+    pub fn state_dir(&self) -> PathBuf {
+        self.project_dir.join(".sb")
+    }
+
+    /// The address clients reach `sb` under, without a trailing slash.
+    pub fn api_url(&self) -> String {
+        self.server.api_url.as_ref().map_or_else(
+            || {
+                format!(
+                    "http://{}",
+                    std::net::SocketAddr::new(self.server.host, self.server.port)
+                )
+            },
+            |url| url.trim_end_matches('/').to_owned(),
+        )
+    }
+
+    /// The `iss` of access tokens.
+    pub fn issuer(&self) -> String {
+        self.jwt
+            .issuer
+            .clone()
+            .unwrap_or_else(|| format!("{}/auth/v1", self.api_url()))
+    }
+
+    /// Schemas PostgREST serves, the default one first.
+    pub fn exposed_schemas(&self) -> Vec<String> {
+        let text = self
+            .postgrest
+            .get("db-schemas")
+            .map_or("public", String::as_str);
+        text.split(',')
+            .map(|schema| schema.trim().to_owned())
+            .filter(|schema| !schema.is_empty())
+            .collect()
+    }
+
+    /// Settings whose change from `self` to `next` needs a restart.
+    pub fn restart_needed(&self, next: &Self) -> Vec<String> {
+        let changed = |e: &&Effective| {
+            !e.live
+                && next
+                    .effective
+                    .iter()
+                    .all(|n| n.key != e.key || n.exact != e.exact)
+        };
+        self.effective
+            .iter()
+            .filter(changed)
+            .map(|e| e.key.clone())
+            .collect()
+    }
+
+    fn with_postgrest_effective(mut self, postgrest: &postgrest::Settings) -> Self {
+        self.effective
+            .extend(postgrest.iter().map(|(name, (value, origin))| Effective {
+                key: format!("rest.{name}"),
+                value: if postgrest::is_secret(name) {
+                    "********".to_owned()
+                } else {
+                    value.clone()
+                },
+                origin: origin.to_string(),
+                exact: section::fingerprint(value),
+                live: false,
+            }));
+        self
+    }
+
+    fn check(&self, problems: &mut Vec<String>) {
+        for (name, url) in [
+            ("server.api_url", self.server.api_url.as_deref()),
+            ("rest.url", self.rest.url.as_deref()),
+        ] {
+            if let Some(text) = url
+                && !url::Url::parse(text)
+                    .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            {
+                problems.push(format!(
+                    "{name} must be an http or https address such as https://api.example.com"
+                ));
+            }
+        }
+        for network in &self.server.trusted_proxies {
+            if crate::net::Network::parse(network).is_none() {
+                problems.push(format!(
+                    "server.trusted_proxies holds \"{network}\", which is no address or network such as 10.0.0.0/8"
+                ));
+            }
+        }
+        if self.auth.access_token_ttl == 0 || self.auth.refresh_token_ttl == 0 {
+            problems.push(
+                "auth.access_token_ttl and auth.refresh_token_ttl must be at least 1 second"
+                    .to_owned(),
+            );
+        }
+        if self
+            .jwt
+            .legacy_secret
+            .as_ref()
+            .is_some_and(|secret| secret.expose().len() < 32)
+        {
+            problems.push("jwt.legacy_secret must have at least 32 characters".to_owned());
+        }
+        if self
+            .jwt
+            .master_key
+            .as_ref()
+            .is_some_and(|key| key.expose().len() < 32)
+        {
+            problems.push(
+                "jwt.master_key must have at least 32 characters: `openssl rand -hex 32` makes one"
+                    .to_owned(),
+            );
+        }
+    }
+}
+
+/// The current settings, shared by the running parts and replaced whole by a reload.
+#[derive(Debug, Clone, Default)]
+pub struct Handle(Arc<RwLock<Arc<Config>>>);
+
+impl Handle {
+    /// Wraps `config`.
+    pub fn new(config: Config) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(config))))
+    }
+
+    /// The settings as they are now.
+    pub fn current(&self) -> Arc<Config> {
+        Arc::clone(
+            &self
+                .0
+                .read()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
+    }
+
+    /// Replaces them; running parts see it at their next look.
+    pub fn replace(&self, config: Config) {
+        *self
+            .0
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(config);
+    }
+}
+
+fn layers(sources: &Sources, problems: &mut Vec<String>) -> (Layers, postgrest::Settings) {
+    let mut layers = Layers::new();
+    let mut postgrest = postgrest::Settings::new();
+    if let Some(text) = &sources.toml {
+        read_toml(text, &mut layers, &mut postgrest, problems);
+    }
+    let dotenv = sources
+        .dotenv
+        .as_deref()
+        .map(|text| parse_dotenv(text, problems))
+        .unwrap_or_default();
+    for (name, value) in dotenv {
+        let origin = Origin::DotEnv(name.clone());
+        read_env(&name, value, origin, &mut layers, &mut postgrest);
+    }
+    for (name, value) in &sources.env {
+        read_env(
+            name,
+            value.clone(),
+            Origin::Env(name.clone()),
+            &mut layers,
+            &mut postgrest,
+        );
+    }
+    for (path, value) in &sources.flags {
+        layers.insert(path.clone(), (Raw::Text(value.clone()), Origin::Flag));
+    }
+    (layers, postgrest)
+}
+
+fn read_toml(
+    text: &str,
+    layers: &mut Layers,
+    postgrest: &mut postgrest::Settings,
+    problems: &mut Vec<String>,
+) {
+    let table: toml::Table = match text.parse() {
+        Ok(table) => table,
+        Err(error) => {
+            return problems.push(format!(
+                "sb.toml is not valid TOML: {}",
+                error.to_string().trim_end()
+            ));
+        }
+    };
+    for (section, content) in table {
+        let fields: Vec<_> = Config::fields()
+            .filter(|field| field.section == section)
+            .collect();
+        let Some(content) = content.as_table().filter(|_| !fields.is_empty()) else {
+            let sections = Config::fields().map(|field| field.section);
+            problems.push(format!(
+                "sb.toml: unknown section [{section}]{}",
+                nearest(&section, sections, "[", "]")
+            ));
+            continue;
+        };
+        for (key, value) in content {
+            if fields.iter().any(|field| field.key == key) {
+                layers.insert(
+                    format!("{section}.{key}"),
+                    (Raw::Toml(value.clone()), Origin::File),
+                );
+            } else if let Some(name) = postgrest::name(key).filter(|_| section == "rest") {
+                match postgrest::text(value) {
+                    Some(text) => drop(postgrest.insert(name.to_owned(), (text, Origin::File))),
+                    None => problems.push(format!(
+                        "sb.toml: rest.{key} must be a string, number, boolean or list"
+                    )),
+                }
+            } else {
+                let known = fields.iter().map(|field| field.key);
+                let known: Vec<&str> = if section == "rest" {
+                    known.chain(postgrest::NAMES.iter().copied()).collect()
+                } else {
+                    known.collect()
+                };
+                problems.push(format!(
+                    "sb.toml: unknown key {section}.{key}{}",
+                    nearest(key, known.into_iter(), "", "")
+                ));
+            }
+        }
+    }
+}
+
+fn read_env(
+    name: &str,
+    value: String,
+    origin: Origin,
+    layers: &mut Layers,
+    postgrest: &mut postgrest::Settings,
+) {
+    if let Some(field) = Config::fields().find(|field| field.env.eq_ignore_ascii_case(name)) {
+        layers.insert(field.path(), (Raw::Text(value), origin));
+    } else if let Some(rest) = name.strip_prefix("PGRST_") {
+        let wanted = rest.to_ascii_lowercase().replace('_', "-");
+        if let Some(known) = postgrest::name(&wanted) {
+            postgrest.insert(known.to_owned(), (value, origin));
+        }
+    }
+}
+
+/// `KEY=value` lines; `#` comments; single or double quotes around a value; `export` before a name.
+fn parse_dotenv(text: &str, problems: &mut Vec<String>) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        let Some((name, value)) = line.split_once('=') else {
+            problems.push(format!(".env line {} is not NAME=value", number + 1));
+            continue;
+        };
+        let value = value.trim();
+        let quoted = |quote: char| {
+            value
+                .strip_prefix(quote)
+                .and_then(|rest| rest.split_once(quote))
+                .map(|(inner, _)| inner)
+        };
+        let value = quoted('"').or_else(|| quoted('\'')).unwrap_or_else(|| {
+            value
+                .split_once(" #")
+                .map_or(value, |(before, _)| before.trim_end())
+        });
+        pairs.push((name.trim().to_owned(), value.to_owned()));
+    }
+    pairs
+}
+
+fn nearest<'a>(
+    word: &str,
+    known: impl Iterator<Item = &'a str>,
+    before: &str,
+    after: &str,
+) -> String {
+    known
+        .map(|name| (strsim::jaro_winkler(word, name), name))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(score, _)| *score > 0.7)
+        .map(|(_, name)| format!("; did you mean {before}{name}{after}?"))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

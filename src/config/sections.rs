@@ -1,0 +1,208 @@
+//! Every setting of `sb`, by section: name, type, default, environment variable and what it does.
+//!
+//! `[live]` marks what takes effect without a restart. `docs/reference/config.md` is generated from here.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use super::Secret;
+use super::section::section;
+use super::value::words;
+
+section! {
+    /// The HTTP server.
+    Server in "server" {
+        /// Address to listen on. Use 0.0.0.0 behind a proxy or in a container.
+        host: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), "SB_HOST";
+        /// Port to listen on; 0 takes any free one.
+        port: u16 = 8000, "SB_PORT";
+        /// The address clients reach `sb` under, without a path; tokens name it as issuer. Default: the address listened on.
+        api_url: Option<String> = None, "SB_API_URL";
+        /// The address of the application, where mails and redirects lead.
+        [live] site_url: String = "http://localhost:3000".to_owned(), "SITE_URL";
+        /// Origins whose pages may call the API; `*` allows any (cookies are never accepted, so that is safe), empty none.
+        cors_origins: Vec<String> = vec!["*".to_owned()], "CORS_ORIGINS";
+        /// Proxies (addresses or networks such as 10.0.0.0/8) whose `X-Forwarded-For` is believed.
+        [live] trusted_proxies: Vec<String> = Vec::new(), "TRUSTED_PROXIES";
+        /// Largest request body outside `/rest/v1`, in bytes.
+        max_body_bytes: u64 = 1_048_576, "SECURITY_MAX_BODY_BYTES";
+        /// Seconds a shutdown waits for requests in flight.
+        shutdown_timeout_s: u64 = 30, "SB_SHUTDOWN_TIMEOUT_S";
+        /// Bearer token that `/metrics` asks for. Without one only loopback addresses may read metrics.
+        metrics_token: Option<Secret> = None, "SB_METRICS_TOKEN";
+    }
+}
+
+section! {
+    /// Response headers that browsers act on.
+    Security in "security" {
+        /// Send the security headers.
+        headers_enabled: bool = true, "SECURITY_HEADERS_ENABLED";
+        /// Send Strict-Transport-Security. Default: when `server.api_url` starts with https.
+        hsts_enabled: Option<bool> = None, "SECURITY_HSTS_ENABLED";
+        /// Its max-age in seconds.
+        hsts_max_age: u64 = 31_536_000, "SECURITY_HSTS_MAX_AGE";
+        /// X-Frame-Options.
+        frame_options: String = "DENY".to_owned(), "SECURITY_FRAME_OPTIONS";
+        /// Referrer-Policy.
+        referrer_policy: String = "strict-origin-when-cross-origin".to_owned(), "SECURITY_REFERRER_POLICY";
+        /// Content-Security-Policy of API answers.
+        csp: String = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'".to_owned(), "SECURITY_CSP";
+    }
+}
+
+words! {
+    /// What the API roles may do with tables that a migration creates.
+    DefaultGrants {
+        /// As Supabase SQL expects: table grants, and row level security on for every new table.
+        Supabase = "supabase",
+        /// Nothing is granted; migrations grant.
+        None = "none",
+    }
+}
+
+section! {
+    /// The database.
+    Database in "db" {
+        /// Connection string of the database owner. Unset: `sb dev` and `sb up` run a Postgres of their own.
+        url: Option<Secret> = None, "DATABASE_URL";
+        /// Connections of the API pool.
+        pool_max_size: usize = 10, "DB_POOL_MAX_SIZE";
+        /// Milliseconds a request waits for a connection before it is answered 503.
+        pool_timeout_ms: u64 = 5_000, "DB_POOL_TIMEOUT_MS";
+        /// Milliseconds a statement may run; 0 means no limit.
+        statement_timeout_ms: u64 = 30_000, "DB_STATEMENT_TIMEOUT_MS";
+        /// Roles a token may name.
+        allowed_roles: Vec<String> = vec!["anon".to_owned(), "authenticated".to_owned(), "service_role".to_owned()], "DB_ALLOWED_ROLES";
+        /// What the API roles may do with new tables: "supabase" or "none".
+        default_grants: DefaultGrants = DefaultGrants::Supabase, "DB_DEFAULT_GRANTS";
+        /// Password of the role `authenticator`, with which PostgREST and `sb` connect. Default: derived from the master key.
+        authenticator_password: Option<Secret> = None, "AUTHENTICATOR_PASSWORD";
+        /// The project's migrations, relative to the project folder.
+        migrations_dir: PathBuf = PathBuf::from("migrations"), "SB_MIGRATIONS_DIR";
+        /// SQL applied by `sb dev` and `sb reset` after the first migration of an empty database.
+        seed: PathBuf = PathBuf::from("seed.sql"), "SB_SEED";
+        /// Apply pending migrations when `sb serve` starts.
+        migrate_on_start: bool = true, "SB_MIGRATE_ON_START";
+    }
+}
+
+words! {
+    /// Signature algorithm of access tokens.
+    Algorithm {
+        /// RSA, 2048 bit.
+        Rs256 = "RS256",
+        /// ECDSA on P-256: smaller tokens, cheaper signatures.
+        Es256 = "ES256",
+    }
+}
+
+section! {
+    /// Signing keys and tokens.
+    Jwt in "jwt" {
+        /// Algorithm of newly made keys: "RS256" or "ES256".
+        alg: Algorithm = Algorithm::Rs256, "JWT_ALG";
+        /// Audience of access tokens.
+        aud: String = "authenticated".to_owned(), "JWT_AUD";
+        /// Issuer of access tokens. Default: `server.api_url` + /auth/v1.
+        issuer: Option<String> = None, "JWT_ISSUER";
+        /// Seals private keys in the database and derives the passwords of `sb`'s roles. The same on all nodes. Default: made in `.sb/master.key`.
+        master_key: Option<Secret> = None, "SB_MASTER_KEY";
+        /// PEM text of a private key to import as the active one.
+        private_key: Option<Secret> = None, "JWT_PRIVATE_KEY";
+        /// File with such a key.
+        private_key_path: Option<PathBuf> = None, "JWT_PRIVATE_KEY_PATH";
+        /// Key id of the imported key. Default: its RFC 7638 thumbprint.
+        kid: Option<String> = None, "JWT_KID";
+        /// Seconds a retired key keeps verifying after the longest token it signed has expired.
+        rotation_grace_seconds: u64 = 3_600, "JWT_ROTATION_GRACE_SECONDS";
+        /// HS256 secret of a project that migrates from elsewhere; its tokens are accepted by the gateway and the API. Unset: no symmetric token is.
+        legacy_secret: Option<Secret> = None, "SB_JWT_LEGACY_SECRET";
+    }
+}
+
+section! {
+    /// Accounts and sessions.
+    Auth in "auth" {
+        /// Seconds an access token lives.
+        [live] access_token_ttl: u64 = 3_600, "ACCESS_TOKEN_TTL";
+        /// Seconds an unused refresh token lives.
+        [live] refresh_token_ttl: u64 = 2_592_000, "REFRESH_TOKEN_TTL";
+        /// Seconds within which concurrent refreshes with one token all get the same successor.
+        [live] refresh_token_reuse_interval: u64 = 10, "REFRESH_TOKEN_REUSE_INTERVAL";
+        /// Sign-ups give no session until the address is confirmed.
+        [live] require_email_confirmation: bool = false, "AUTH_REQUIRE_EMAIL_CONFIRMATION";
+        /// Nobody can sign up; accounts come from the admin API.
+        [live] disable_signup: bool = false, "AUTH_DISABLE_SIGNUP";
+        /// Fewest characters of a new password.
+        [live] password_min_length: usize = 6, "AUTH_PASSWORD_MIN_LENGTH";
+        /// Changing a password needs the current one.
+        [live] require_current_password: bool = false, "AUTH_REQUIRE_CURRENT_PASSWORD";
+        /// Memory of one password hash (argon2id), in KiB.
+        argon2_memory_kib: u32 = 19_456, "AUTH_ARGON2_MEMORY_KIB";
+        /// Its passes.
+        argon2_iterations: u32 = 2, "AUTH_ARGON2_ITERATIONS";
+        /// Its lanes.
+        argon2_parallelism: u32 = 1, "AUTH_ARGON2_PARALLELISM";
+        /// Password hashes computed at once; 0 means one per core.
+        argon2_concurrency: usize = 0, "AUTH_ARGON2_CONCURRENCY";
+        /// Password requests that may wait for their turn before more are answered 503.
+        argon2_queue: usize = 64, "AUTH_ARGON2_QUEUE";
+    }
+}
+
+section! {
+    /// The gateway to PostgREST. Any setting of PostgREST itself can stand here too, under PostgREST's name (`db-max-rows = 1000`).
+    Rest in "rest" {
+        /// A PostgREST that runs elsewhere. Unset: `sb` runs one.
+        url: Option<String> = None, "POSTGREST_URL";
+        /// The PostgREST program. Default: the one on PATH, else a pinned release, downloaded once.
+        bin: Option<PathBuf> = None, "SB_POSTGREST_BIN";
+        /// Port of the PostgREST that `sb` runs; a busy one is replaced by a free one.
+        port: u16 = 54_321, "SB_POSTGREST_PORT";
+        /// Refuse requests without an API key instead of treating them as `anon`.
+        [live] require_apikey: bool = false, "SB_REQUIRE_APIKEY";
+        /// Seconds to wait for PostgREST to begin its answer.
+        timeout_s: u64 = 60, "SB_REST_TIMEOUT_S";
+        /// Largest request body, in bytes.
+        max_body_bytes: u64 = 16_777_216, "SB_REST_MAX_BODY_BYTES";
+    }
+}
+
+section! {
+    /// The Postgres that `sb dev` and `sb up` run when `db.url` is unset.
+    Stack in "stack" {
+        /// Folder with `postgres` and `initdb`. Default: a pinned release, downloaded once, else the system's.
+        bin_dir: Option<PathBuf> = None, "SB_POSTGRES_BIN_DIR";
+        /// Port of Postgres; a busy one is replaced by a free one.
+        port: u16 = 54_322, "SB_POSTGRES_PORT";
+        /// Flush every commit to disk. Turn off only for throw-away databases.
+        durable: bool = true, "SB_POSTGRES_DURABLE";
+        /// Where downloads are kept. Default: the user's cache folder.
+        cache_dir: Option<PathBuf> = None, "SB_CACHE_DIR";
+        /// Never download; say what is missing instead.
+        offline: bool = false, "SB_OFFLINE";
+    }
+}
+
+words! {
+    /// Shape of log lines.
+    LogFormat {
+        /// Pretty on a terminal, else JSON.
+        Auto = "auto",
+        /// One JSON object a line.
+        Json = "json",
+        /// For people.
+        Pretty = "pretty",
+    }
+}
+
+section! {
+    /// Logs, on standard error.
+    Log in "log" {
+        /// error, warn, info, debug, trace, or a filter such as "info,sb::db=debug".
+        [live] level: String = "info".to_owned(), "LOG_LEVEL";
+        /// Shape of the lines: "auto", "json" or "pretty".
+        format: LogFormat = LogFormat::Auto, "LOG_FORMAT";
+    }
+}

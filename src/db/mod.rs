@@ -1,0 +1,129 @@
+//! The one way to Postgres.
+//!
+//! - [`Db::begin`] opens a transaction **as a caller**: role and claims are set with `set local`, so they end with
+//!   the transaction. This is what every request that touches users' rows uses.
+//! - [`Db::auth`] is `sb`'s own least-privilege role for the tables of schema `auth`; it cannot see users' rows.
+//! - [`Db::owner`] is a fresh connection as the database owner, for migrations and commands of an operator.
+//!
+//! Only this folder holds raw clients. A connection goes back to its pool only when its last statement or
+//! transaction is known to have ended; otherwise it is closed.
+
+mod connect;
+mod error;
+mod listen;
+pub mod migrate;
+mod pool;
+mod sql;
+mod tx;
+
+use std::time::Duration;
+
+pub use connect::{ConnectError, Target};
+pub use error::{DbError, SqlState};
+pub use listen::{Listener, Notice};
+pub use pool::SystemPool;
+pub use sql::{quote_identifier, quote_literal};
+pub use tx::{Connection, Tx};
+
+use crate::identity::Caller;
+use pool::Pool;
+
+/// How to reach the database and how much of it to use.
+#[derive(Debug, Clone)]
+pub struct DbOptions {
+    /// The owner's connection.
+    pub owner: Target,
+    /// The role `authenticator`: callers' transactions.
+    pub authenticator: Target,
+    /// The role `sb_auth`: the auth service.
+    pub auth: Target,
+    /// Connections of the callers' pool; the auth pool gets half of it, at least two.
+    pub pool_max_size: usize,
+    /// How long to wait for a free connection.
+    pub pool_timeout: Duration,
+    /// How long one statement may run.
+    pub statement_timeout: Duration,
+    /// Roles a caller may have.
+    pub allowed_roles: Vec<String>,
+}
+
+/// Handle on the database. Clones share the pools.
+#[derive(Debug, Clone)]
+pub struct Db {
+    callers: Pool,
+    auth: SystemPool,
+    owner: Target,
+    allowed_roles: std::sync::Arc<[String]>,
+}
+
+impl Db {
+    /// Makes the pools. Nothing is connected before it is used.
+    pub fn new(options: DbOptions) -> Self {
+        let timeouts = (options.pool_timeout, options.statement_timeout);
+        Self {
+            callers: Pool::new(&options.authenticator, options.pool_max_size, timeouts),
+            auth: SystemPool::new(Pool::new(
+                &options.auth,
+                (options.pool_max_size / 2).max(2),
+                timeouts,
+            )),
+            owner: options.owner,
+            allowed_roles: options.allowed_roles.into(),
+        }
+    }
+
+    /// Begins a transaction as `caller`. Nothing is kept unless [`Tx::commit`] is called.
+    ///
+    /// # Errors
+    /// [`DbError::RoleNotAllowed`] when the caller's role is none of `db.allowed_roles`.
+    pub async fn begin(&self, caller: &Caller) -> Result<Tx, DbError> {
+        if !self.allowed_roles.iter().any(|role| role == caller.role()) {
+            return Err(DbError::RoleNotAllowed(caller.role().to_owned()));
+        }
+        Tx::begin_as(self.callers.get().await?, caller).await
+    }
+
+    /// The auth service's own role `sb_auth`.
+    pub fn auth(&self) -> &SystemPool {
+        &self.auth
+    }
+
+    /// A new connection as the database owner, closed when dropped. It bypasses row level security.
+    pub async fn owner(&self) -> Result<Connection, DbError> {
+        Connection::open(&self.owner).await
+    }
+
+    /// The owner's target, for parts that keep a connection of their own.
+    pub fn owner_target(&self) -> &Target {
+        &self.owner
+    }
+
+    /// Whether the database answers, within `within`.
+    pub async fn ping(&self, within: Duration) -> Result<(), DbError> {
+        let ping = async {
+            self.auth
+                .connection()
+                .await?
+                .query_one("select 1", &[])
+                .await
+                .map(drop)
+        };
+        tokio::time::timeout(within, ping)
+            .await
+            .map_err(|_| DbError::PoolTimeout)?
+    }
+
+    /// Open, idle and waiting counts of the callers' and the auth pool, for metrics.
+    pub fn pool_status(&self) -> [(&'static str, deadpool_postgres::Status); 2] {
+        [
+            ("callers", self.callers.status()),
+            ("auth", self.auth.status()),
+        ]
+    }
+
+    /// Closes all pools: waiting and later requests fail at once.
+    pub fn close(&self) {
+        self.callers.close();
+        self.auth.close();
+    }
+}

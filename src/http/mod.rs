@@ -1,0 +1,11 @@
+//! HTTP machinery every feature shares: errors, extractors, middleware, the server itself.
+
+pub mod authenticate;
+pub mod error;
+pub mod extract;
+pub mod middleware;
+pub mod server;
+
+pub use authenticate::{Authenticate, Authenticator};
+pub use error::ApiError;
+pub use extract::{ClientIp, Json, Path, Query};

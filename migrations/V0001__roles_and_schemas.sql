@@ -418,8 +418,10 @@ comment on table sb.exposed_schemas is 'Schemas served by the API and the defaul
 
 -- A table is taken care of once. After that its RLS switch and its grants belong
 -- to the author, whose "disable row level security" or "revoke" must last.
+-- A regclass is dumped by name, so a restored database remembers; an oid would
+-- switch RLS back on where the author had switched it off.
 create table sb.adopted_tables (
-  table_oid oid primary key
+  relation regclass primary key
 );
 
 comment on table sb.adopted_tables is 'Tables on which the framework has switched row level security on once.';
@@ -441,7 +443,7 @@ as $$
 $$;
 
 -- Switches RLS on for one table, unless it was done before.
-create function sb.adopt_table(relation oid)
+create function sb.adopt_table(target regclass)
 returns void
 language plpgsql
 set search_path = ''
@@ -450,8 +452,8 @@ declare
   rls_on boolean;
 begin
   -- Recorded first: the alter table below fires the event trigger again.
-  insert into sb.adopted_tables (table_oid)
-    values (relation)
+  insert into sb.adopted_tables (relation)
+    values (target)
     on conflict do nothing;
   if not found then
     return;
@@ -460,9 +462,9 @@ begin
   select c.relrowsecurity
     into rls_on
     from pg_catalog.pg_class c
-    where c.oid = relation;
+    where c.oid = target;
   if not rls_on then
-    execute format('alter table %s enable row level security', relation::regclass);
+    execute format('alter table %s enable row level security', target);
   end if;
 
   -- Without the attribute, a policy is the only way to let trusted code through.
@@ -473,12 +475,12 @@ begin
   ) and not exists (
     select
       from pg_catalog.pg_policy p
-      where p.polrelid = relation
+      where p.polrelid = target
         and p.polname = 'sb_service_role'
   ) then
     execute format(
       'create policy sb_service_role on %s for all to service_role using (true) with check (true)',
-      relation::regclass
+      target
     );
   end if;
 end
@@ -545,6 +547,13 @@ as $$
 declare
   changed record;
 begin
+  -- The oid of a dropped table may come back one day.
+  delete from sb.adopted_tables a
+    using pg_catalog.pg_event_trigger_ddl_commands() c
+    where c.classid = 'pg_catalog.pg_class'::regclass
+      and a.relation = c.objid
+      and c.command_tag in ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO');
+
   for changed in
     select c.objid, c.object_type, n.nspname
       from pg_catalog.pg_event_trigger_ddl_commands() c
@@ -556,7 +565,7 @@ begin
         and e.default_grants = 'supabase'
       where c.command_tag = 'CREATE SCHEMA'
     union all
-    select distinct t.oid, 'table', n.nspname
+    select t.oid, 'table', n.nspname
       from pg_catalog.pg_event_trigger_ddl_commands() c
       join pg_catalog.pg_class t
         on c.classid = 'pg_catalog.pg_class'::regclass
@@ -572,7 +581,7 @@ begin
         and not exists (
           select
             from sb.adopted_tables a
-            where a.table_oid = t.oid
+            where a.relation = t.oid
         )
   loop
     if changed.object_type = 'schema' then
@@ -622,7 +631,7 @@ begin
     where not exists (
       select
         from pg_catalog.pg_class c
-        where c.oid = a.table_oid
+        where c.oid = a.relation
     );
   -- Written anew below where they still hold; the object may be gone.
   delete from sb.limitations l
@@ -689,7 +698,7 @@ begin
             and not exists (
               select
                 from sb.adopted_tables a
-                where a.table_oid = c.oid
+                where a.relation = c.oid
             )
           order by c.oid
       loop
@@ -704,7 +713,7 @@ begin
           continue when not exists (
             select
               from sb.adopted_tables a
-              where a.table_oid = object.oid
+              where a.relation = object.oid
           );
         end if;
         -- Privileges that were written by hand count as the author's word, except
@@ -744,7 +753,7 @@ begin
         -- RLS stays on: switching it off would open the table to other roles.
         delete from sb.adopted_tables a
           using pg_catalog.pg_class c
-          where c.oid = a.table_oid
+          where c.oid = a.relation
             and c.relnamespace = pg_catalog.to_regnamespace(quote_ident(target));
       end if;
     end if;

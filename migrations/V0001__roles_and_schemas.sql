@@ -30,6 +30,8 @@ returns boolean
 language plpgsql
 set search_path = ''
 as $$
+declare
+  conflict text;
 begin
   -- Roles are cluster-wide and advisory locks are not, so two databases that
   -- migrate at once can touch the same catalog row; the loser tries again.
@@ -48,8 +50,10 @@ begin
                 remedy = excluded.remedy
             where (l.detail, l.remedy) is distinct from (excluded.detail, excluded.remedy);
         return false;
-      when internal_error then
-        if sqlerrm not like 'tuple concurrently %' or try = 20 then
+      when internal_error or unique_violation then
+        get stacked diagnostics conflict = constraint_name;
+        if try = 20
+          or (sqlerrm not like 'tuple concurrently %' and conflict not like 'pg\_%') then
           raise;
         end if;
         perform pg_catalog.pg_sleep(0.1);
@@ -442,6 +446,21 @@ as $$
   )
 $$;
 
+create function sb.is_extension_member(target oid)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+  select exists (
+    select
+      from pg_catalog.pg_depend d
+      where d.classid = 'pg_catalog.pg_class'::regclass
+        and d.objid = target
+        and d.deptype = 'e'
+  )
+$$;
+
 -- Switches RLS on for one table, unless it was done before.
 create function sb.adopt_table(target regclass)
 returns void
@@ -456,6 +475,19 @@ begin
     values (target)
     on conflict do nothing;
   if not found then
+    return;
+  end if;
+
+  -- RLS would break an extension that reads its own table as the caller. It
+  -- states the grants it needs; the default ones would let anon write there.
+  if sb.is_extension_member(target) then
+    if (
+      select sb.mentions_api_role(c.relacl)
+        from pg_catalog.pg_class c
+        where c.oid = target
+    ) then
+      execute format('revoke all on table %s from anon, authenticated', target);
+    end if;
     return;
   end if;
 
@@ -577,12 +609,11 @@ begin
       join sb.exposed_schemas e
         on e.schema_name = n.nspname
         and e.default_grants = 'supabase'
-      where not c.in_extension
-        and not exists (
-          select
-            from sb.adopted_tables a
-            where a.relation = t.oid
-        )
+      where not exists (
+        select
+          from sb.adopted_tables a
+          where a.relation = t.oid
+      )
   loop
     if changed.object_type = 'schema' then
       execute format(
@@ -690,13 +721,6 @@ begin
             and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
             and not exists (
               select
-                from pg_catalog.pg_depend d
-                where d.classid = 'pg_catalog.pg_class'::regclass
-                  and d.objid = c.oid
-                  and d.deptype = 'e'
-            )
-            and not exists (
-              select
                 from sb.adopted_tables a
                 where a.relation = c.oid
             )
@@ -716,6 +740,7 @@ begin
               where a.relation = object.oid
           );
         end if;
+        continue when sb.is_extension_member(object.oid);
         -- Privileges that were written by hand count as the author's word, except
         -- on the first visit, where they may stem from a time before the API.
         if object.relacl is null

@@ -219,7 +219,7 @@ def main():
     except Exception:
         traceback.print_exc()
     finally:
-        if args.keep or code in (1, 2):
+        if any(Path(work).iterdir()) and (args.keep or code in (1, 2)):
             print(f"bench: logs are kept in {work}", file=sys.stderr)
         else:
             shutil.rmtree(work, ignore_errors=True)

@@ -121,6 +121,7 @@ declare
   membership record;
   timeout record;
   command text;
+  path text;
 begin
   -- service_role stands for trusted server code, which RLS must not restrict.
   if not (
@@ -143,17 +144,27 @@ begin
   -- same, and the Supabase roles so that it may hand objects over to them; a
   -- superuser may do both anyway.
   for membership in
-    select m.granted, m.member
+    select m.granted, m.member, m.inherit
       from (
-        select granted, 'authenticator'::text as member
+        select granted, 'authenticator'::text as member, 'false' as inherit
           from unnest(array['anon', 'authenticated', 'service_role']) as granted
         union all
-        select granted, current_user::text
+        select granted, current_user::text, 'false'
           from unnest(array[
             'anon', 'authenticated', 'service_role', 'supabase_admin',
             'supabase_auth_admin', 'supabase_storage_admin', 'dashboard_user'
           ]) as granted
           where not is_superuser
+        union all
+        -- A stand-in only: a postgres that can log in belongs to somebody else.
+        -- Inherited, or "owner to postgres" would lock the owner out.
+        select r.rolname, current_user::text, 'true'
+          from pg_catalog.pg_roles r
+          where not is_superuser
+            and r.rolname = 'postgres'
+            and r.rolname <> current_user
+            and not r.rolcanlogin
+            and not r.rolsuper
       ) as m
       where not exists (
         select
@@ -167,7 +178,7 @@ begin
   loop
     command := format('grant %I to %I', membership.granted, membership.member);
     if is_16 then
-      command := command || ' with inherit false, set true';
+      command := command || format(' with inherit %s, set true', membership.inherit);
     end if;
     perform sb.attempt(
       format('membership_%s_%s', membership.granted, membership.member),
@@ -176,6 +187,19 @@ begin
       format('as a superuser: %s', command)
     );
   end loop;
+
+  if pg_catalog.pg_has_role('postgres', 'member') then
+    delete from sb.limitations l
+      where l.name = 'owner_to_postgres';
+  else
+    insert into sb.limitations (name, detail, remedy)
+      values (
+        'owner_to_postgres',
+        'role postgres belongs to somebody else here, so "owner to postgres" in a migration fails',
+        'leave such lines out (pg_dump --no-owner)'
+      )
+      on conflict do nothing;
+  end if;
 
   -- PostgREST applies the settings of the role it switches to. service_role has
   -- none of its own and so keeps the 8 s of authenticator: long work belongs in
@@ -208,23 +232,36 @@ begin
     );
   end loop;
 
-  -- Extensions live outside public, yet Supabase SQL calls them by bare name.
-  if not exists (
-    select
-      from pg_catalog.pg_db_role_setting s
-      join pg_catalog.pg_database d
-        on d.oid = s.setdatabase
-      where d.datname = current_database()
-        and s.setrole = 0
-        and array_to_string(s.setconfig, ';') ~ 'search_path=[^;]*extensions'
-  ) then
-    command := format('alter database %I set search_path = "$user", public, extensions', current_database());
+  -- Extensions live outside public, yet Supabase SQL calls them by bare name. A
+  -- path the operator chose is reported, not replaced.
+  select substr(c, length('search_path=') + 1)
+    into path
+    from pg_catalog.pg_db_role_setting s
+    join pg_catalog.pg_database d
+      on d.oid = s.setdatabase
+    cross join unnest(s.setconfig) as c
+    where d.datname = current_database()
+      and s.setrole = 0
+      and c like 'search_path=%';
+  command := format('alter database %I set search_path = "$user", public, extensions', current_database());
+  if path is null then
     perform sb.attempt(
       'database_search_path',
       command,
       'schema extensions is not on the search path of this database',
       format('as the owner of the database: %s', command)
     );
+  elsif path !~ '\mextensions\M' then
+    insert into sb.limitations (name, detail, remedy)
+      values (
+        'database_search_path',
+        format('the search path of this database is %s, without schema extensions', path),
+        format('add it: %s', command)
+      )
+      on conflict do nothing;
+  else
+    delete from sb.limitations l
+      where l.name = 'database_search_path';
   end if;
 
   -- A hardened server revokes connect from public.
@@ -336,6 +373,8 @@ begin
       from pg_catalog.pg_event_trigger t
       where t.evtname = trigger_name
   ) then
+    delete from sb.limitations l
+      where l.name = 'event_trigger_' || trigger_name;
     return true;
   end if;
   return sb.attempt(
@@ -377,7 +416,6 @@ begin
       from pg_catalog.pg_event_trigger_ddl_commands() c
       where c.schema_name is distinct from 'pg_temp'
         and c.schema_name is distinct from 'sb'
-        and c.command_tag not in ('GRANT', 'REVOKE', 'ALTER DEFAULT PRIVILEGES')
         and sb.is_cached_by_pgrst(c.object_type)
   ) then
     notify pgrst, 'reload schema';
@@ -710,6 +748,8 @@ begin
       continue when pg_catalog.to_regnamespace(quote_ident(target)) is null;
 
       execute format('grant usage on schema %I to anon, authenticated, service_role', target);
+      -- Dumps hand every object to postgres, and an owner must be able to create.
+      execute format('grant usage, create on schema %I to postgres', target);
       -- Without the trigger a new table has no RLS until the next migrate, so it
       -- must not be granted to anybody before; sb.begin_migration opens a window.
       perform sb.set_default_privileges(target, has_trigger);

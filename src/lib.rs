@@ -9,6 +9,7 @@ pub mod db;
 pub mod error;
 pub mod http;
 pub mod identity;
+pub mod keys;
 pub mod lifecycle;
 pub mod net;
 pub mod telemetry;

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -64,9 +65,9 @@ impl Cache {
         let clients = package_client::available(pin.source, self.search_path.as_deref());
         if clients.is_empty() {
             attempts.push(format!(
-                "{}: no package client for it on the PATH ({:?})",
+                "{}: needs {} on the PATH",
                 pin.name(),
-                pin.source
+                package_client::names(pin.source)
             ));
             return Ok(None);
         }
@@ -81,13 +82,16 @@ impl Cache {
                 .prefix(&half_made(pin))
                 .tempdir_in(&self.directory)
                 .map_err(StackError::io("create a folder in", &self.directory))?;
+            let last = AtomicU64::new(u64::MAX);
             let progress = |bytes: u64| {
                 let bytes = bytes.min(pin.size);
-                (self.events)(StackEvent::Downloading {
-                    name: pin.name(),
-                    bytes,
-                    total: pin.size,
-                });
+                if last.swap(bytes, Ordering::Relaxed) != bytes {
+                    (self.events)(StackEvent::Downloading {
+                        name: pin.name(),
+                        bytes,
+                        total: pin.size,
+                    });
+                }
             };
             progress(0);
             let search_path: Option<&OsStr> = self.search_path.as_deref();

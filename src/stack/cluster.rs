@@ -80,10 +80,9 @@ impl Cluster {
             |name: &str, value: &str| args.extend(["-c".into(), format!("{name}={value}").into()]);
         set("port", &port.to_string());
         set("listen_addresses", "127.0.0.1,::1");
-        set(
-            "unix_socket_directories",
-            &self.socket_dir.display().to_string(),
-        );
+        // A list, in which quotes keep a folder with a comma or a blank in one piece.
+        let socket_dir = self.socket_dir.display().to_string().replace('"', "\"\"");
+        set("unix_socket_directories", &format!("\"{socket_dir}\""));
         set("logging_collector", "off");
         set("log_destination", "stderr");
         Launch {

@@ -73,6 +73,9 @@ impl Places {
             (Signal::QUIT, Duration::from_secs(5)),
         ];
         end("postgres", || self.postgres_processes(), &gently, events).await;
+        if !self.postgres_processes().is_empty() {
+            return; // Not even SIGKILL ended it; Postgres itself will refuse to start twice, and say so.
+        }
         // No Postgres of this directory runs, so whatever process has the pid in that file now is somebody else.
         let pid_file = self.pid_file();
         if pid_file.exists() && fs::remove_file(&pid_file).is_ok() {

@@ -312,3 +312,24 @@ pub async fn remove_data(options: &StackOptions, events: &EventSink) -> Result<(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_send<T: Send>(value: T) -> T {
+        value
+    }
+
+    #[tokio::test]
+    async fn its_futures_may_run_on_any_thread() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let options = StackOptions::new(dir.path(), dir.path(), dir.path(), "");
+        let mut stack =
+            is_send(Stack::open(options, Arc::new(|_| {})).expect("nobody else has it"));
+        drop(is_send(stack.start_postgres()));
+        drop(is_send(stack.start_postgrest(PostgrestOptions::default())));
+        drop(is_send(stack.restart_postgrest(Vec::new())));
+        is_send(stack.stop()).await;
+    }
+}

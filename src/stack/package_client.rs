@@ -39,6 +39,14 @@ pub(super) fn available(source: Source, search_path: Option<&OsStr>) -> Vec<Clie
     }
 }
 
+/// The clients that would do, for a message.
+pub(super) fn names(source: Source) -> &'static str {
+    match source {
+        Source::Wheel => "`pip` or `uv`",
+        Source::Npm => "`npm`",
+    }
+}
+
 /// Has `client` put the pinned archive into `directory`, and says where it is. `progress` hears the bytes so far.
 pub(super) async fn download(
     client: &Client,

@@ -59,7 +59,9 @@ impl RunAs {
 
     /// Hands a file or directory that `sb` made to the cluster's owner.
     pub(super) fn give(self, path: &Path, mode: u32) -> io::Result<()> {
-        if let Self::User { uid, gid } = self {
+        // Also in a namespace: an earlier start may have been somebody else.
+        if self != Self::Same {
+            let (uid, gid) = self.owner();
             chown(path, Some(uid), Some(gid))?;
         }
         fs::set_permissions(path, Permissions::from_mode(mode))

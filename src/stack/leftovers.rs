@@ -111,18 +111,26 @@ impl Places {
         end_processes(|| self.postgres_processes(), &quickly).await;
     }
 
-    /// Postgres processes live in their data directory; the main one also names it in its arguments.
+    /// The main Postgres process, which takes its children along; without it, whatever remains of them. All of them
+    /// have the data directory as their own, and the main one names it in its arguments.
     fn postgres_processes(&self) -> Vec<u32> {
-        let belongs = |process: &Process| {
-            let names_it = |directory: &Path| {
-                process.directory.as_deref() == Some(directory)
-                    || process
+        let ours = [&self.data_dir, &self.new_data_dir];
+        let is_main = |process: &Process| {
+            process.is_postgres()
+                && ours.iter().any(|directory| {
+                    process
                         .command
                         .contains(&format!("-D {} ", directory.display()))
-            };
-            process.is_postgres() && (names_it(&self.data_dir) || names_it(&self.new_data_dir))
+                })
         };
-        pids(belongs)
+        let is_part = |process: &Process| {
+            process.is_postgres()
+                && ours
+                    .iter()
+                    .any(|directory| process.directory.as_ref() == Some(*directory))
+        };
+        let main = pids(is_main);
+        if main.is_empty() { pids(is_part) } else { main }
     }
 
     fn postgrest_processes(&self) -> Vec<u32> {

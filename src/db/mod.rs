@@ -21,7 +21,7 @@ use std::time::Duration;
 pub use connect::{ConnectError, Target};
 pub use error::{DbError, SqlState};
 pub use listen::{Listener, Notice};
-pub use pool::SystemPool;
+pub use pool::{SystemConnection, SystemPool};
 pub use sql::{quote_identifier, quote_literal};
 pub use tx::{Connection, Tx};
 

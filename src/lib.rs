@@ -3,6 +3,7 @@
 //! Read in this order: [`app`] builds every part from a [`Config`]; `router` mounts them; a feature's `mod.rs`
 //! tells its story; [`db`] is the one way to Postgres. `docs/ARCHITECTURE.md` has the map and the invariants.
 
+pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod db;

@@ -1,0 +1,15 @@
+//! The one integration test binary; its modules mirror `src/`.
+
+mod auth;
+mod cli;
+mod db;
+mod embed;
+mod keys;
+mod migrate;
+mod ops;
+mod reference;
+mod rest;
+mod schema;
+mod stack;
+mod support;
+mod tidy;

@@ -11,6 +11,7 @@ pub mod http;
 pub mod identity;
 pub mod lifecycle;
 pub mod net;
+pub mod rest;
 pub mod telemetry;
 
 pub use config::Config;

@@ -1,16 +1,14 @@
 //! From headers to a [`Caller`].
 //!
-//! This module does not know how tokens are verified: `app.rs` hands it an [`Authenticator`]. The layer only puts
+//! This module does not know how tokens are verified: `app.rs` hands it an [`Authenticator`]. The middleware only puts
 //! it at hand; the work is done by whoever extracts a [`Caller`], so routes that need none pay nothing, and the
 //! extractor works in any router, an embedding author's too.
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use axum::middleware::Next;
-use axum::response::Response;
 
 use super::ApiError;
 use crate::error::ErrorCode;
@@ -68,12 +66,6 @@ impl std::fmt::Debug for Authenticate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Authenticate")
     }
-}
-
-/// Puts the authenticator at hand for the request.
-pub async fn layer(authenticate: Authenticate, mut request: Request, next: Next) -> Response {
-    request.extensions_mut().insert(authenticate);
-    next.run(request).await
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {

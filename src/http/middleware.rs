@@ -1,18 +1,19 @@
 //! What happens to every request: id, client address, span and log line, metrics, headers, limits.
 
 use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer, ExposeHeaders};
+use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 
+use super::cors::{self, Cors};
 use super::extract::ClientIp;
 use super::server::Peer;
 use super::{ApiError, Authenticate};
@@ -40,26 +41,21 @@ pub fn wrap(
     let context = Arc::new(Context {
         config: config.clone(),
         metrics: metrics.clone(),
+        authenticate,
+        cors: Cors::new(&settings.server.cors_origins),
+        headers: security_headers(&settings),
     });
-    let headers: Arc<[(HeaderName, HeaderValue)]> = security_headers(&settings).into();
-    router
-        .layer(DefaultBodyLimit::max(max_body))
-        .layer(from_fn(move |request, next| {
-            super::authenticate::layer(authenticate.clone(), request, next)
-        }))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(cors(&settings.server.cors_origins))
-        .layer(from_fn(move |request, next| {
-            add_headers(Arc::clone(&headers), request, next)
-        }))
-        .layer(from_fn(move |request, next| {
-            observe(Arc::clone(&context), request, next)
-        }))
+    let observe = from_fn(move |request, next| observe(Arc::clone(&context), request, next));
+    // One layer to the router: each costs every request a boxed service and a boxed future.
+    router.layer((observe, DefaultBodyLimit::max(max_body)))
 }
 
 struct Context {
     config: config::Handle,
     metrics: Metrics,
+    authenticate: Authenticate,
+    cors: Cors,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// Outermost: everything inside runs in the request's span, and every answer carries the id and is counted.
@@ -67,56 +63,89 @@ async fn observe(context: Arc<Context>, mut request: Request, next: Next) -> Res
     let started = Instant::now();
     let id = request_id(&request);
     let client = client_address(&context.config.current(), &request);
-    request.extensions_mut().insert(RequestId(id.clone()));
-    request.extensions_mut().insert(ClientIp(client));
+    let extensions = request.extensions_mut();
+    extensions.insert(RequestId(id.clone()));
+    extensions.insert(ClientIp(client));
+    extensions.insert(context.authenticate.clone());
     let method = request.method().clone();
     let route = route(&request);
     let span = tracing::info_span!("http.request", http.method = %method, http.route = route, request.id = id);
     let in_flight = context.metrics.request_started();
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response = answer(&context, request, next).instrument(span).await;
     drop(in_flight);
-    let status = response.status();
-    let elapsed = started.elapsed();
+    let line = Line {
+        method: method.as_str(),
+        route: &route,
+        id: &id,
+        status: response.status(),
+        elapsed: started.elapsed(),
+    };
+    let status = line.status.as_u16();
     context
         .metrics
-        .request_finished(method.as_str(), &route, status.as_u16(), elapsed);
-    span.in_scope(|| log(&response, status, elapsed));
+        .request_finished(line.method, line.route, status, line.elapsed);
+    line.log(response.extensions().get::<ApiError>());
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID.clone(), value);
     }
     response
 }
 
-/// One line per request; the cause of a failure is printed here and nowhere else.
-fn log(response: &Response, status: StatusCode, elapsed: Duration) {
-    let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-    let status_code = status.as_u16();
-    let error = response.extensions().get::<ApiError>();
-    let code = error.map(|error| error.code().as_str());
-    let cause = error.and_then(ApiError::cause);
-    if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
-        tracing::error!(
-            http.status = status_code,
-            duration_ms,
-            error.code = code,
-            error.cause = cause,
-            "request failed"
-        );
-    } else if cause.is_some() {
-        tracing::warn!(
-            http.status = status_code,
-            duration_ms,
-            error.code = code,
-            error.cause = cause,
-            "request refused"
-        );
+/// The answer with the headers all answers carry; those the feature set itself stand.
+async fn answer(context: &Context, request: Request, next: Next) -> Response {
+    let mut response = if cors::is_preflight(&request) {
+        context.cors.preflight(&request)
     } else {
-        tracing::info!(
-            http.status = status_code,
-            duration_ms,
-            error.code = code,
-            "request completed"
-        );
+        let allowed = context.cors.allowed(request.headers().get(header::ORIGIN));
+        let response = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+        let mut response = response.unwrap_or_else(|panic| panicked(&*panic));
+        context.cors.mark(response.headers_mut(), allowed);
+        response
+    };
+    let headers = response.headers_mut();
+    for (name, value) in &context.headers {
+        headers.entry(name).or_insert_with(|| value.clone());
+    }
+    response
+}
+
+/// What the log says of every request. It names the request itself instead of standing in its span, because a
+/// span's fields are parsed anew for every line of JSON, which costs more than the rest of the line.
+struct Line<'a> {
+    method: &'a str,
+    route: &'a str,
+    id: &'a str,
+    status: StatusCode,
+    elapsed: Duration,
+}
+
+impl Line<'_> {
+    /// The cause of a failure is printed here and nowhere else.
+    fn log(&self, error: Option<&ApiError>) {
+        let code = error.map(|error| error.code().as_str());
+        let cause = error.and_then(ApiError::cause);
+        let unavailable = self.status == StatusCode::SERVICE_UNAVAILABLE;
+        macro_rules! line {
+            ($level:ident, $text:literal) => {
+                tracing::$level!(
+                    http.method = self.method,
+                    http.route = self.route,
+                    http.status = self.status.as_u16(),
+                    duration_ms = u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX),
+                    request.id = self.id,
+                    error.code = code,
+                    error.cause = cause,
+                    $text
+                )
+            };
+        }
+        if self.status.is_server_error() && !unavailable {
+            line!(error, "request failed");
+        } else if cause.is_some() {
+            line!(warn, "request refused");
+        } else {
+            line!(info, "request completed");
+        }
     }
 }
 
@@ -173,21 +202,6 @@ fn route(request: &Request) -> String {
     )
 }
 
-async fn add_headers(
-    headers: Arc<[(HeaderName, HeaderValue)]>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let mut response = next.run(request).await;
-    for (name, value) in headers.iter() {
-        response
-            .headers_mut()
-            .entry(name)
-            .or_insert_with(|| value.clone());
-    }
-    response
-}
-
 fn security_headers(config: &config::Config) -> Vec<(HeaderName, HeaderValue)> {
     let security = &config.security;
     if !security.headers_enabled {
@@ -217,52 +231,7 @@ fn security_headers(config: &config::Config) -> Vec<(HeaderName, HeaderValue)> {
     headers
 }
 
-/// Any page may call the API with tokens (never with cookies), and may read the headers the clients need.
-fn cors(origins: &[String]) -> CorsLayer {
-    const EXPOSED: &[&str] = &[
-        "content-range",
-        "content-location",
-        "content-profile",
-        "content-encoding",
-        "link",
-        "location",
-        "preference-applied",
-        "range-unit",
-        "retry-after",
-        "server-timing",
-        "x-request-id",
-        "x-sb-error-code",
-        "x-supabase-api-version",
-        "x-total-count",
-    ];
-    let origin = if origins.iter().any(|origin| origin == "*") {
-        AllowOrigin::any()
-    } else {
-        AllowOrigin::list(
-            origins
-                .iter()
-                .filter_map(|origin| HeaderValue::from_str(origin.trim_end_matches('/')).ok()),
-        )
-    };
-    CorsLayer::new()
-        .allow_origin(origin)
-        .allow_methods(AllowMethods::list([
-            Method::GET,
-            Method::HEAD,
-            Method::POST,
-            Method::PUT,
-            Method::PATCH,
-            Method::DELETE,
-            Method::OPTIONS,
-        ]))
-        .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers(ExposeHeaders::list(
-            EXPOSED.iter().map(|name| HeaderName::from_static(name)),
-        ))
-        .max_age(Duration::from_secs(3600))
-}
-
-fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+fn panicked(panic: &(dyn Any + Send)) -> Response {
     let text = panic
         .downcast_ref::<String>()
         .map(String::as_str)

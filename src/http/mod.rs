@@ -1,6 +1,7 @@
 //! HTTP machinery every feature shares: errors, extractors, middleware, the server itself.
 
 pub mod authenticate;
+mod cors;
 pub mod error;
 pub mod extract;
 pub mod middleware;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tower::Service as _;
@@ -50,7 +52,15 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, lifecyc
         hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             let mut request: Request = request.map(axum::body::Body::new);
             request.extensions_mut().insert(Peer(peer));
-            router.clone().call(request)
+            let last = request.headers().contains_key(header::TRANSFER_ENCODING);
+            let answer = router.clone().call(request);
+            async move {
+                let mut answer = answer.await?;
+                if last {
+                    close_after(&mut answer);
+                }
+                Ok::<_, std::convert::Infallible>(answer)
+            }
         });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
@@ -71,4 +81,11 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, lifecyc
     if let Err(error) = result {
         tracing::debug!(error = %error, "a connection ended early");
     }
+}
+
+/// hyper follows `Transfer-Encoding` and hides a `Content-Length` beside it. A proxy in front that follows the
+/// length instead would take the rest of the body for the next request; so there is no next request.
+fn close_after(answer: &mut Response) {
+    let close = HeaderValue::from_static("close");
+    answer.headers_mut().insert(header::CONNECTION, close);
 }

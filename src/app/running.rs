@@ -60,6 +60,14 @@ impl Running {
         self.keys.role_token(role).map(|token| token.to_string())
     }
 
+    /// Signs claims as they are with the active key.
+    pub fn sign(
+        &self,
+        claims: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<String, KeysError> {
+        self.keys.sign(claims)
+    }
+
     /// Takes new settings over. Returns the keys whose change needs a restart.
     pub fn reload(&self, mut config: Config) -> Vec<String> {
         let current = self.context.config.current();
@@ -81,9 +89,9 @@ impl Running {
         &self.auth
     }
 
-    /// Tells the gateway where PostgREST is.
-    pub(crate) fn set_rest_url(&self, url: &str) -> Result<(), StartError> {
-        self.rest.set_target(Some(crate::rest::Target::parse(url)?));
+    /// Tells the gateway on which port the PostgREST we run listens.
+    pub(crate) fn set_postgrest_port(&self, port: u16) -> Result<(), StartError> {
+        self.rest.set_target(Some(crate::rest::Target::ours(port)?));
         Ok(())
     }
 

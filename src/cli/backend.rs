@@ -267,9 +267,8 @@ async fn start_postgrest(
     let mut options = PostgrestOptions::default();
     (options.settings, options.port) = (settings, config.rest.port);
     let endpoint = stack.start_postgrest(options).await?;
-    let url = format!("http://127.0.0.1:{}", endpoint.port);
-    running.set_rest_url(&url)?;
-    Ok(url)
+    running.set_postgrest_port(endpoint.port)?;
+    Ok(format!("http://127.0.0.1:{}", endpoint.port))
 }
 
 /// What PostgREST is told: the project's own settings last, so that they win.

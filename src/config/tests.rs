@@ -1,3 +1,5 @@
+//! Layering, unknown keys, pass-through, masking.
+
 use super::*;
 
 fn load(toml: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use tokio_postgres::Row;
+use crate::db::Row;
 
 use super::{ApiKey, KeyStatus, SigningKey};
 use crate::db::{Connection, DbError, SystemConnection};

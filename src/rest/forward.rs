@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::Response;
 use hyper::body::Incoming;
 
@@ -12,7 +12,7 @@ use super::body::{Download, Meter, Upload};
 use super::error::{Failure, RestError};
 use super::headers::{self, Via};
 use super::pool::{Channel, Upstream};
-use super::{Rest, credentials, path};
+use super::{Rest, credentials, missing_table, path};
 use crate::http::middleware::RequestId;
 use crate::http::{ApiError, ClientIp};
 
@@ -24,16 +24,26 @@ pub(super) async fn forward(
 ) -> Result<Response, ApiError> {
     let upstream = rest.upstream();
     let prepared = prepare(&rest, upstream.as_deref(), client, request)?;
+    let ours = upstream
+        .as_ref()
+        .filter(|upstream| upstream.target().is_ours());
+    let table = ours.and_then(|_| missing_table::table(prepared.uri()));
     let sent = match upstream {
         Some(upstream) => exchange(&rest, upstream, prepared).await,
         None => Err(RestError::NoTarget),
     };
-    sent.map_err(|error| {
+    let response = sent.map_err(|error| {
         if let Some(reason) = error.reason() {
             rest.0.failures.get_or_create(&Failure { reason }).inc();
         }
-        error.into()
-    })
+        ApiError::from(error)
+    })?;
+    match table {
+        Some(table) if response.status() == StatusCode::NOT_FOUND => {
+            Ok(missing_table::retell(response, &table).await)
+        }
+        _ => Ok(response),
+    }
 }
 
 /// The request as PostgREST is to see it. Bad requests are refused even while there is no PostgREST.

@@ -14,6 +14,7 @@ mod credentials;
 mod error;
 mod forward;
 mod headers;
+mod missing_table;
 mod path;
 mod ping;
 mod pool;

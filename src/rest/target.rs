@@ -20,6 +20,7 @@ pub struct Target {
     authority: HeaderValue,
     base: String,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    ours: bool,
 }
 
 /// An address that cannot be used.
@@ -72,7 +73,22 @@ impl Target {
             host,
             port,
             tls,
+            ours: false,
         })
+    }
+
+    /// The PostgREST that `sb` runs, on loopback.
+    pub fn ours(port: u16) -> Result<Self, TargetError> {
+        let target = Self::parse(&format!("http://127.0.0.1:{port}"))?;
+        Ok(Self {
+            ours: true,
+            ..target
+        })
+    }
+
+    /// Whether `sb` runs it.
+    pub(super) fn is_ours(&self) -> bool {
+        self.ours
     }
 
     /// Its `Host` header.

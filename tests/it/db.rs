@@ -17,7 +17,9 @@ fn db(target: &Target, size: usize) -> Db {
         pool_max_size: size,
         pool_timeout: Duration::from_secs(5),
         statement_timeout: Duration::from_secs(30),
-        allowed_roles: ["anon", "authenticated", "service_role"].map(str::to_owned).into(),
+        allowed_roles: ["anon", "authenticated", "service_role"]
+            .map(str::to_owned)
+            .into(),
     })
 }
 
@@ -41,7 +43,17 @@ async fn a_transaction_carries_role_and_claims_and_the_legacy_settings() {
         .await
         .unwrap();
     let seen: Vec<String> = (0..6).map(|column| row.get(column)).collect();
-    assert_eq!(seen, ["authenticated", ANA, "authenticated", "ana@example.com", ANA, "authenticated"]);
+    assert_eq!(
+        seen,
+        [
+            "authenticated",
+            ANA,
+            "authenticated",
+            "ana@example.com",
+            ANA,
+            "authenticated"
+        ]
+    );
     tx.commit().await.unwrap();
 }
 
@@ -50,7 +62,10 @@ async fn roles_outside_the_list_are_refused_before_the_database_is_asked() {
     let db = db(&fresh_database().await, 1);
     for role in ["postgres", "sb_auth", "supabase_admin", "authenticator"] {
         let error = db.begin(&Caller::with_role(role)).await.unwrap_err();
-        assert!(matches!(error, DbError::RoleNotAllowed(_)), "{role}: {error}");
+        assert!(
+            matches!(error, DbError::RoleNotAllowed(_)),
+            "{role}: {error}"
+        );
     }
 }
 
@@ -60,7 +75,14 @@ async fn committing_a_failed_transaction_is_an_error_and_the_connection_stays_us
     let tx = db.begin(&Caller::anon()).await.unwrap();
     tx.query("select 1/0", &[]).await.unwrap_err();
     assert!(matches!(tx.commit().await, Err(DbError::RolledBack)));
-    assert!(db.begin(&Caller::anon()).await.unwrap().query_one("select 1", &[]).await.is_ok());
+    assert!(
+        db.begin(&Caller::anon())
+            .await
+            .unwrap()
+            .query_one("select 1", &[])
+            .await
+            .is_ok()
+    );
 }
 
 /// Requests are cancelled at every possible point, thousands of times, on a pool of three connections. Whatever
@@ -79,10 +101,17 @@ async fn a_cancelled_request_leaks_neither_role_nor_claims() {
             None => cancelled += 1,
         }
         if round % 5 == 0 {
-            assert_eq!(session_state(&db).await, ["authenticator", "", "", ""], "after {round} requests");
+            assert_eq!(
+                session_state(&db).await,
+                ["authenticator", "", "", ""],
+                "after {round} requests"
+            );
         }
     }
-    assert!(cancelled > 1000 && finished > 100, "{cancelled} cancelled, {finished} finished");
+    assert!(
+        cancelled > 1000 && finished > 100,
+        "{cancelled} cancelled, {finished} finished"
+    );
 }
 
 async fn request(db: &Db, slow: bool) -> Result<(), DbError> {
@@ -141,7 +170,10 @@ async fn a_pool_that_is_used_up_answers_in_time() {
     });
     let held = db.begin(&Caller::anon()).await.unwrap();
     let error = db.begin(&Caller::anon()).await.unwrap_err();
-    assert!(matches!(error, DbError::PoolTimeout) && error.is_transient(), "{error}");
+    assert!(
+        matches!(error, DbError::PoolTimeout) && error.is_transient(),
+        "{error}"
+    );
     held.rollback().await.unwrap();
     db.begin(&Caller::anon()).await.unwrap();
     lifecycle.stop(Duration::from_secs(1)).await;
@@ -155,13 +187,19 @@ async fn the_listener_survives_the_loss_of_its_connection() {
     let mut notices = listener.subscribe("test channel");
     assert_eq!(notices.recv().await, Ok(Notice::Reconnected));
     let owner = sb::db::Connection::open(&target).await.unwrap();
-    owner.batch_execute("notify \"test channel\", 'one'").await.unwrap();
+    owner
+        .batch_execute("notify \"test channel\", 'one'")
+        .await
+        .unwrap();
     assert_eq!(notices.recv().await, Ok(Notice::Payload("one".into())));
     let kill = "select pg_terminate_backend(pid) from pg_stat_activity
                  where application_name = 'sb listener' and datname = current_database()";
     owner.query(kill, &[]).await.unwrap();
     assert_eq!(notices.recv().await, Ok(Notice::Reconnected));
-    owner.batch_execute("notify \"test channel\", 'two'").await.unwrap();
+    owner
+        .batch_execute("notify \"test channel\", 'two'")
+        .await
+        .unwrap();
     assert_eq!(notices.recv().await, Ok(Notice::Payload("two".into())));
     assert_eq!(lifecycle.stop(Duration::from_secs(5)).await, 0);
 }

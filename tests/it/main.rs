@@ -1,12 +1,9 @@
 //! The one integration test binary; its modules mirror `src/`.
 
-mod auth;
-mod cli;
 mod db;
 mod embed;
-mod keys;
-mod migrate;
 mod ops;
+mod postgrest;
 mod reference;
 mod rest;
 mod schema;

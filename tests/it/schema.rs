@@ -15,12 +15,23 @@ async fn the_schema_holds_for_a_superuser_and_for_a_managed_database() {
     let psql = connection.bin_dir.join("psql");
     run_checks(&psql, &connection.url());
 
-    let owner = Connection::open(&target(&connection.url())).await.expect("postgres takes connections");
+    let owner = Connection::open(&target(&connection.url()))
+        .await
+        .expect("postgres takes connections");
     // Roles the first run made belong to the superuser; a managed database's owner makes its own.
     forget_roles(&owner).await;
-    owner.batch_execute("create role manager login createrole createdb password 'manager'").await.expect("a role is made");
-    owner.batch_execute("create database managed owner manager").await.expect("a database is made");
-    let url = format!("postgresql://manager:manager@127.0.0.1:{}/managed", connection.port);
+    owner
+        .batch_execute("create role manager login createrole createdb password 'manager'")
+        .await
+        .expect("a role is made");
+    owner
+        .batch_execute("create database managed owner manager")
+        .await
+        .expect("a database is made");
+    let url = format!(
+        "postgresql://manager:manager@127.0.0.1:{}/managed",
+        connection.port
+    );
     run_checks(&psql, &url);
     stack.stop().await;
 }
@@ -32,7 +43,10 @@ fn target(url: &str) -> sb::db::Target {
 async fn forget_roles(owner: &Connection) {
     let roles = "anon, authenticated, service_role, authenticator, sb_auth, supabase_admin, supabase_auth_admin,
                  supabase_storage_admin, dashboard_user";
-    owner.batch_execute(&format!("drop role if exists {roles}")).await.expect("no database uses them any more");
+    owner
+        .batch_execute(&format!("drop role if exists {roles}"))
+        .await
+        .expect("no database uses them any more");
 }
 
 fn run_checks(psql: &Path, url: &str) {
@@ -45,7 +59,13 @@ fn run_checks(psql: &Path, url: &str) {
         .env("PATH", format!("{}:{path}", dir.display()))
         .output()
         .expect("sh runs");
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && text.contains("all checks passed"), "{text}");
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        output.status.success() && text.contains("all checks passed"),
+        "{text}"
+    );
 }
-

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
-use tokio_postgres::Row;
+use crate::db::Row;
 use uuid::Uuid;
 
 use crate::auth::model::{Identity, User};

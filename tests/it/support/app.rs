@@ -7,6 +7,7 @@ use sb::app::Running;
 use sb::clock::Clock;
 use sb::config::{Config, Sources};
 use sb::db::{Connection, Target};
+use sb::stack::{PostgrestOptions, Stack};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -24,15 +25,26 @@ pub(crate) fn config(url: &str, settings: &[(&str, &str)]) -> Config {
         ("auth.argon2_memory_kib", "64"),
         ("auth.argon2_iterations", "1"),
         ("db.migrate_on_start", "false"),
+        ("db.migrations_dir", "no-such-folder"),
     ];
-    let flags = fixed.iter().chain(settings).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-    Config::load(Sources { flags: flags.collect(), ..Sources::default() }).expect("test settings are valid")
+    let flags = fixed
+        .iter()
+        .chain(settings)
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    Config::load(Sources {
+        flags: flags.collect(),
+        ..Sources::default()
+    })
+    .expect("test settings are valid")
 }
 
 /// Applies the framework line, for the template.
 pub(crate) async fn migrate(url: &str) {
     let config = config(url, &[]);
-    sb::App::new().migrate(&config).await.expect("the framework migrations apply");
+    sb::App::new()
+        .migrate(&config)
+        .await
+        .expect("the framework migrations apply");
 }
 
 /// A running application.
@@ -71,30 +83,102 @@ impl TestApp {
         Self::build(sb::App::new(), settings).await
     }
 
+    /// On the machine's clock and with a PostgREST of its own, which believes no token from the future.
+    pub(crate) async fn with_postgrest(settings: &[(&str, &str)]) -> (Self, Stack) {
+        let target = super::fresh_database().await;
+        let mut stack = super::own_stack(&format!("postgrest-{}", target.database()));
+        let authenticator = target.with_user("authenticator", "");
+        let mut options = PostgrestOptions::default();
+        options.settings = [
+            ("db-uri", authenticator.to_libpq().as_str()),
+            ("db-schemas", "public"),
+            ("db-anon-role", "anon"),
+            ("db-extra-search-path", "public, extensions"),
+            ("db-pre-config", "sb.pgrst_pre_config"),
+            ("jwt-aud", "authenticated"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        let endpoint = stack
+            .start_postgrest(options)
+            .await
+            .expect("postgrest starts");
+        let url = format!("http://127.0.0.1:{}", endpoint.port);
+        let settings: Vec<_> = settings
+            .iter()
+            .copied()
+            .chain([("rest.url", url.as_str())])
+            .collect();
+        let app = Self::start(sb::App::new(), target, Clock::system(), &settings).await;
+        (app, stack)
+    }
+
     /// With an embedding author's additions.
     pub(crate) async fn build(app: sb::App, settings: &[(&str, &str)]) -> Self {
-        let target = super::fresh_database().await;
-        let clock = Clock::test(chrono::DateTime::from_timestamp(1_900_000_000, 0).expect("a valid time"));
+        let start = chrono::DateTime::from_timestamp(1_900_000_000, 0).expect("a valid time");
+        Self::start(
+            app,
+            super::fresh_database().await,
+            Clock::test(start),
+            settings,
+        )
+        .await
+    }
+
+    async fn start(app: sb::App, target: Target, clock: Clock, settings: &[(&str, &str)]) -> Self {
         let config = config(&super::cluster::url_of(&target), settings);
-        let running = app.clock(clock.clone()).build(config).await.expect("the app builds");
-        Self { running, clock, target }
+        let running = app
+            .clock(clock.clone())
+            .build(config)
+            .await
+            .expect("the app builds");
+        Self {
+            running,
+            clock,
+            target,
+        }
     }
 
     /// A connection as the owner.
     pub(crate) async fn owner(&self) -> Connection {
-        Connection::open(&self.target).await.expect("postgres takes connections")
+        Connection::open(&self.target)
+            .await
+            .expect("postgres takes connections")
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
-        let response = self.running.router().oneshot(request).await.expect("the router is infallible");
+        let response = self
+            .running
+            .router()
+            .oneshot(request)
+            .await
+            .expect("the router is infallible");
         let (parts, body) = response.into_parts();
-        let body = body.collect().await.expect("the body can be read").to_bytes().to_vec();
-        Reply { status: parts.status, headers: parts.headers, body }
+        let body = body
+            .collect()
+            .await
+            .expect("the body can be read")
+            .to_bytes()
+            .to_vec();
+        Reply {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
     }
 
     /// A JSON request; `token` goes out as the bearer.
-    pub(crate) async fn call(&self, method: Method, path: &str, token: Option<&str>, body: Option<Value>) -> Reply {
-        let mut request = Request::builder().method(method).uri(path).header("x-supabase-api-version", "2024-01-01");
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> Reply {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("x-supabase-api-version", "2024-01-01");
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -105,7 +189,8 @@ impl TestApp {
             }
             None => Body::empty(),
         };
-        self.send(request.body(body).expect("a valid request")).await
+        self.send(request.body(body).expect("a valid request"))
+            .await
     }
 
     pub(crate) async fn get(&self, path: &str, token: Option<&str>) -> Reply {
@@ -118,13 +203,26 @@ impl TestApp {
 
     /// Signs a user up and returns the session.
     pub(crate) async fn sign_up(&self, email: &str) -> Value {
-        let reply = self.post("/auth/v1/signup", None, json!({ "email": email, "password": "correct horse" })).await;
+        let reply = self
+            .post(
+                "/auth/v1/signup",
+                None,
+                json!({ "email": email, "password": "correct horse" }),
+            )
+            .await;
         assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
         reply.json()
     }
 
+    /// The owner's target.
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
     /// A token of the service role.
     pub(crate) fn service_token(&self) -> String {
-        self.running.role_token("service_role").expect("there is an active key")
+        self.running
+            .role_token("service_role")
+            .expect("there is an active key")
     }
 }

@@ -31,7 +31,9 @@ pub(crate) fn cluster() -> &'static Cluster {
                 stack.failed().await;
             });
         });
-        receiver.recv().expect("the test cluster starts; see the panic above")
+        receiver
+            .recv()
+            .expect("the test cluster starts; see the panic above")
     })
 }
 
@@ -44,16 +46,28 @@ impl Cluster {
     async fn start() -> (Stack, Self) {
         let dir = scratch_dir("cluster");
         let options = test_options(&dir);
-        let mut stack = Stack::open(options, std::sync::Arc::new(|_| {})).expect("the state folder is ours");
+        let mut stack =
+            Stack::open(options, std::sync::Arc::new(|_| {})).expect("the state folder is ours");
         let connection = stack.start_postgres().await.expect("postgres starts");
         let url = connection.socket_url("postgres");
         let target = Target::parse(&url).expect("the stack gives a valid url");
-        let owner = Connection::open(&target).await.expect("postgres takes connections");
-        owner.batch_execute("create database sb_template").await.expect("a database is made");
+        let owner = Connection::open(&target)
+            .await
+            .expect("postgres takes connections");
+        owner
+            .batch_execute("create database sb_template")
+            .await
+            .expect("a database is made");
         super::app::migrate(&url_in(&url, "sb_template")).await;
         let (bin_dir, major) = (connection.bin_dir.clone(), connection.major);
-        let cluster =
-            Self { target, url, bin_dir, major, gate: tokio::sync::Mutex::default(), next: AtomicU32::new(1) };
+        let cluster = Self {
+            target,
+            url,
+            bin_dir,
+            major,
+            gate: tokio::sync::Mutex::default(),
+            next: AtomicU32::new(1),
+        };
         (stack, cluster)
     }
 
@@ -71,12 +85,20 @@ impl Cluster {
         let name = format!("t{}", self.next.fetch_add(1, Ordering::Relaxed));
         // Postgres refuses two copies of one template at a time.
         let _gate = self.gate.lock().await;
-        let owner = Connection::open(&self.target).await.expect("postgres takes connections");
+        let owner = Connection::open(&self.target)
+            .await
+            .expect("postgres takes connections");
         let sql = format!("create database {name} template sb_template strategy file_copy");
-        owner.batch_execute(&sql).await.expect("the template is cloned");
+        owner
+            .batch_execute(&sql)
+            .await
+            .expect("the template is cloned");
         // Settings of a database are not cloned with it.
         let path = format!("alter database {name} set search_path = \"$user\", public, extensions");
-        owner.batch_execute(&path).await.expect("the search path is set");
+        owner
+            .batch_execute(&path)
+            .await
+            .expect("the search path is set");
         self.target.with_database(&name)
     }
 }

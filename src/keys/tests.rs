@@ -687,3 +687,25 @@ fn debug_of_a_signer_shows_no_private_half() {
         .collect();
     assert!(!shown.contains(&hex) && !shown.contains(&format!("{:?}", private.as_ref())));
 }
+
+/// Handlers and background tasks call these, so their futures must be able to move between threads.
+#[expect(dead_code, reason = "it is enough that this compiles")]
+fn operators_functions_can_run_in_a_handler(
+    connection: &crate::db::Connection,
+    path: &std::path::Path,
+    config: &Config,
+    clock: &Clock,
+) {
+    fn sendable(_: impl Send) {}
+    let master = master();
+    sendable(super::manage::init(connection, &master, config, clock));
+    sendable(super::manage::activate(connection, None, clock));
+    sendable(super::mint_api_jwt(connection, &master, "", "anon", clock));
+    sendable(super::dev_keys::load_or_create(
+        path, connection, &master, "", clock,
+    ));
+    let options = crate::db::migrate::Options::new(config);
+    sendable(crate::db::migrate::project::apply(
+        connection, path, &options, clock,
+    ));
+}

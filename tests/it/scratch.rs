@@ -8,7 +8,7 @@ use sb::db::{Connection, Db, DbOptions, Target, quote_identifier};
 use sb::keys::MasterKey;
 
 /// An empty database.
-pub async fn fresh_database() -> Target {
+pub(crate) async fn fresh_database() -> Target {
     #[expect(
         clippy::disallowed_methods,
         reason = "tests are told where the cluster is"
@@ -23,29 +23,29 @@ pub async fn fresh_database() -> Target {
 }
 
 /// A database with the framework's schema.
-pub async fn database() -> Target {
+pub(crate) async fn database() -> Target {
     let target = fresh_database().await;
     apply_framework(&target).await.unwrap();
     target
 }
 
-pub async fn apply_framework(target: &Target) -> Result<Vec<String>, MigrateError> {
+pub(crate) async fn apply_framework(target: &Target) -> Result<Vec<String>, MigrateError> {
     framework::apply(target, &passwords(), &Options::new(&Config::default())).await
 }
 
-pub fn master() -> MasterKey {
+pub(crate) fn master() -> MasterKey {
     MasterKey::from_secret(&Secret::new("a master key for tests, long enough")).unwrap()
 }
 
 /// The roles belong to the cluster, so all tests use the same passwords.
-pub fn passwords() -> RolePasswords {
+pub(crate) fn passwords() -> RolePasswords {
     RolePasswords {
         authenticator: master().role_password("authenticator"),
         auth: master().role_password("sb_auth"),
     }
 }
 
-pub fn db(target: &Target) -> Db {
+pub(crate) fn db(target: &Target) -> Db {
     let passwords = passwords();
     let second = std::time::Duration::from_secs(1);
     Db::new(DbOptions {
@@ -60,7 +60,7 @@ pub fn db(target: &Target) -> Db {
 }
 
 /// Waits until `condition` holds; ten seconds are never reached unless it cannot.
-pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let mut ticks = tokio::time::interval(std::time::Duration::from_millis(10));
     for _ in 0..1_000 {
         if condition().await {

@@ -30,6 +30,8 @@ returns boolean
 language plpgsql
 set search_path = ''
 as $$
+declare
+  conflict text;
 begin
   -- Roles are cluster-wide and advisory locks are not, so two databases that
   -- migrate at once can touch the same catalog row; the loser tries again.
@@ -48,8 +50,10 @@ begin
                 remedy = excluded.remedy
             where (l.detail, l.remedy) is distinct from (excluded.detail, excluded.remedy);
         return false;
-      when internal_error then
-        if sqlerrm not like 'tuple concurrently %' or try = 20 then
+      when internal_error or unique_violation then
+        get stacked diagnostics conflict = constraint_name;
+        if try = 20
+          or (sqlerrm not like 'tuple concurrently %' and conflict not like 'pg\_%') then
           raise;
         end if;
         perform pg_catalog.pg_sleep(0.1);
@@ -117,6 +121,7 @@ declare
   membership record;
   timeout record;
   command text;
+  path text;
 begin
   -- service_role stands for trusted server code, which RLS must not restrict.
   if not (
@@ -139,17 +144,27 @@ begin
   -- same, and the Supabase roles so that it may hand objects over to them; a
   -- superuser may do both anyway.
   for membership in
-    select m.granted, m.member
+    select m.granted, m.member, m.inherit
       from (
-        select granted, 'authenticator'::text as member
+        select granted, 'authenticator'::text as member, 'false' as inherit
           from unnest(array['anon', 'authenticated', 'service_role']) as granted
         union all
-        select granted, current_user::text
+        select granted, current_user::text, 'false'
           from unnest(array[
             'anon', 'authenticated', 'service_role', 'supabase_admin',
             'supabase_auth_admin', 'supabase_storage_admin', 'dashboard_user'
           ]) as granted
           where not is_superuser
+        union all
+        -- A stand-in only: a postgres that can log in belongs to somebody else.
+        -- Inherited, or "owner to postgres" would lock the owner out.
+        select r.rolname, current_user::text, 'true'
+          from pg_catalog.pg_roles r
+          where not is_superuser
+            and r.rolname = 'postgres'
+            and r.rolname <> current_user
+            and not r.rolcanlogin
+            and not r.rolsuper
       ) as m
       where not exists (
         select
@@ -163,7 +178,7 @@ begin
   loop
     command := format('grant %I to %I', membership.granted, membership.member);
     if is_16 then
-      command := command || ' with inherit false, set true';
+      command := command || format(' with inherit %s, set true', membership.inherit);
     end if;
     perform sb.attempt(
       format('membership_%s_%s', membership.granted, membership.member),
@@ -172,6 +187,19 @@ begin
       format('as a superuser: %s', command)
     );
   end loop;
+
+  if pg_catalog.pg_has_role('postgres', 'member') then
+    delete from sb.limitations l
+      where l.name = 'owner_to_postgres';
+  else
+    insert into sb.limitations (name, detail, remedy)
+      values (
+        'owner_to_postgres',
+        'role postgres belongs to somebody else here, so "owner to postgres" in a migration fails',
+        'leave such lines out (pg_dump --no-owner)'
+      )
+      on conflict do nothing;
+  end if;
 
   -- PostgREST applies the settings of the role it switches to. service_role has
   -- none of its own and so keeps the 8 s of authenticator: long work belongs in
@@ -204,23 +232,36 @@ begin
     );
   end loop;
 
-  -- Extensions live outside public, yet Supabase SQL calls them by bare name.
-  if not exists (
-    select
-      from pg_catalog.pg_db_role_setting s
-      join pg_catalog.pg_database d
-        on d.oid = s.setdatabase
-      where d.datname = current_database()
-        and s.setrole = 0
-        and array_to_string(s.setconfig, ';') ~ 'search_path=[^;]*extensions'
-  ) then
-    command := format('alter database %I set search_path = "$user", public, extensions', current_database());
+  -- Extensions live outside public, yet Supabase SQL calls them by bare name. A
+  -- path the operator chose is reported, not replaced.
+  select substr(c, length('search_path=') + 1)
+    into path
+    from pg_catalog.pg_db_role_setting s
+    join pg_catalog.pg_database d
+      on d.oid = s.setdatabase
+    cross join unnest(s.setconfig) as c
+    where d.datname = current_database()
+      and s.setrole = 0
+      and c like 'search_path=%';
+  command := format('alter database %I set search_path = "$user", public, extensions', current_database());
+  if path is null then
     perform sb.attempt(
       'database_search_path',
       command,
       'schema extensions is not on the search path of this database',
       format('as the owner of the database: %s', command)
     );
+  elsif path !~ '\mextensions\M' then
+    insert into sb.limitations (name, detail, remedy)
+      values (
+        'database_search_path',
+        format('the search path of this database is %s, without schema extensions', path),
+        format('add it: %s', command)
+      )
+      on conflict do nothing;
+  else
+    delete from sb.limitations l
+      where l.name = 'database_search_path';
   end if;
 
   -- A hardened server revokes connect from public.
@@ -332,6 +373,8 @@ begin
       from pg_catalog.pg_event_trigger t
       where t.evtname = trigger_name
   ) then
+    delete from sb.limitations l
+      where l.name = 'event_trigger_' || trigger_name;
     return true;
   end if;
   return sb.attempt(
@@ -373,7 +416,6 @@ begin
       from pg_catalog.pg_event_trigger_ddl_commands() c
       where c.schema_name is distinct from 'pg_temp'
         and c.schema_name is distinct from 'sb'
-        and c.command_tag not in ('GRANT', 'REVOKE', 'ALTER DEFAULT PRIVILEGES')
         and sb.is_cached_by_pgrst(c.object_type)
   ) then
     notify pgrst, 'reload schema';
@@ -418,8 +460,10 @@ comment on table sb.exposed_schemas is 'Schemas served by the API and the defaul
 
 -- A table is taken care of once. After that its RLS switch and its grants belong
 -- to the author, whose "disable row level security" or "revoke" must last.
+-- A regclass is dumped by name, so a restored database remembers; an oid would
+-- switch RLS back on where the author had switched it off.
 create table sb.adopted_tables (
-  table_oid oid primary key
+  relation regclass primary key
 );
 
 comment on table sb.adopted_tables is 'Tables on which the framework has switched row level security on once.';
@@ -440,8 +484,23 @@ as $$
   )
 $$;
 
+create function sb.is_extension_member(target oid)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+  select exists (
+    select
+      from pg_catalog.pg_depend d
+      where d.classid = 'pg_catalog.pg_class'::regclass
+        and d.objid = target
+        and d.deptype = 'e'
+  )
+$$;
+
 -- Switches RLS on for one table, unless it was done before.
-create function sb.adopt_table(relation oid)
+create function sb.adopt_table(target regclass)
 returns void
 language plpgsql
 set search_path = ''
@@ -450,19 +509,32 @@ declare
   rls_on boolean;
 begin
   -- Recorded first: the alter table below fires the event trigger again.
-  insert into sb.adopted_tables (table_oid)
-    values (relation)
+  insert into sb.adopted_tables (relation)
+    values (target)
     on conflict do nothing;
   if not found then
+    return;
+  end if;
+
+  -- RLS would break an extension that reads its own table as the caller. It
+  -- states the grants it needs; the default ones would let anon write there.
+  if sb.is_extension_member(target) then
+    if (
+      select sb.mentions_api_role(c.relacl)
+        from pg_catalog.pg_class c
+        where c.oid = target
+    ) then
+      execute format('revoke all on table %s from anon, authenticated', target);
+    end if;
     return;
   end if;
 
   select c.relrowsecurity
     into rls_on
     from pg_catalog.pg_class c
-    where c.oid = relation;
+    where c.oid = target;
   if not rls_on then
-    execute format('alter table %s enable row level security', relation::regclass);
+    execute format('alter table %s enable row level security', target);
   end if;
 
   -- Without the attribute, a policy is the only way to let trusted code through.
@@ -473,12 +545,12 @@ begin
   ) and not exists (
     select
       from pg_catalog.pg_policy p
-      where p.polrelid = relation
+      where p.polrelid = target
         and p.polname = 'sb_service_role'
   ) then
     execute format(
       'create policy sb_service_role on %s for all to service_role using (true) with check (true)',
-      relation::regclass
+      target
     );
   end if;
 end
@@ -545,6 +617,13 @@ as $$
 declare
   changed record;
 begin
+  -- The oid of a dropped table may come back one day.
+  delete from sb.adopted_tables a
+    using pg_catalog.pg_event_trigger_ddl_commands() c
+    where c.classid = 'pg_catalog.pg_class'::regclass
+      and a.relation = c.objid
+      and c.command_tag in ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO');
+
   for changed in
     select c.objid, c.object_type, n.nspname
       from pg_catalog.pg_event_trigger_ddl_commands() c
@@ -556,7 +635,7 @@ begin
         and e.default_grants = 'supabase'
       where c.command_tag = 'CREATE SCHEMA'
     union all
-    select distinct t.oid, 'table', n.nspname
+    select t.oid, 'table', n.nspname
       from pg_catalog.pg_event_trigger_ddl_commands() c
       join pg_catalog.pg_class t
         on c.classid = 'pg_catalog.pg_class'::regclass
@@ -568,12 +647,11 @@ begin
       join sb.exposed_schemas e
         on e.schema_name = n.nspname
         and e.default_grants = 'supabase'
-      where not c.in_extension
-        and not exists (
-          select
-            from sb.adopted_tables a
-            where a.table_oid = t.oid
-        )
+      where not exists (
+        select
+          from sb.adopted_tables a
+          where a.relation = t.oid
+      )
   loop
     if changed.object_type = 'schema' then
       execute format(
@@ -622,7 +700,7 @@ begin
     where not exists (
       select
         from pg_catalog.pg_class c
-        where c.oid = a.table_oid
+        where c.oid = a.relation
     );
   -- Written anew below where they still hold; the object may be gone.
   delete from sb.limitations l
@@ -670,6 +748,8 @@ begin
       continue when pg_catalog.to_regnamespace(quote_ident(target)) is null;
 
       execute format('grant usage on schema %I to anon, authenticated, service_role', target);
+      -- Dumps hand every object to postgres, and an owner must be able to create.
+      execute format('grant usage, create on schema %I to postgres', target);
       -- Without the trigger a new table has no RLS until the next migrate, so it
       -- must not be granted to anybody before; sb.begin_migration opens a window.
       perform sb.set_default_privileges(target, has_trigger);
@@ -681,15 +761,8 @@ begin
             and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
             and not exists (
               select
-                from pg_catalog.pg_depend d
-                where d.classid = 'pg_catalog.pg_class'::regclass
-                  and d.objid = c.oid
-                  and d.deptype = 'e'
-            )
-            and not exists (
-              select
                 from sb.adopted_tables a
-                where a.table_oid = c.oid
+                where a.relation = c.oid
             )
           order by c.oid
       loop
@@ -704,9 +777,10 @@ begin
           continue when not exists (
             select
               from sb.adopted_tables a
-              where a.table_oid = object.oid
+              where a.relation = object.oid
           );
         end if;
+        continue when sb.is_extension_member(object.oid);
         -- Privileges that were written by hand count as the author's word, except
         -- on the first visit, where they may stem from a time before the API.
         if object.relacl is null
@@ -744,7 +818,7 @@ begin
         -- RLS stays on: switching it off would open the table to other roles.
         delete from sb.adopted_tables a
           using pg_catalog.pg_class c
-          where c.oid = a.table_oid
+          where c.oid = a.relation
             and c.relnamespace = pg_catalog.to_regnamespace(quote_ident(target));
       end if;
     end if;

@@ -326,23 +326,37 @@ $$;
 -- setting and both notifications appear at commit or not at all. With no key
 -- left the set is empty, which verifies nothing; a reset would fall back to a
 -- secret from PostgREST's own configuration.
+-- Also called at start, as a dump does not carry the settings of roles; it does
+-- nothing when the set is published already.
 create function sb.publish_jwks()
 returns void
 language plpgsql
 security definer
 set search_path = ''
 as $$
+declare
+  jwks text;
 begin
   -- Two writers would otherwise update one row of the catalog at once. The
   -- second one waits here and then reads what the first has committed.
   perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('sb.publish_jwks', 0));
+  jwks := sb.public_jwks()::text;
+  if exists (
+    select
+      from pg_catalog.pg_db_role_setting s
+      join pg_catalog.pg_database d
+        on d.oid = s.setdatabase
+      join pg_catalog.pg_roles r
+        on r.oid = s.setrole
+      where d.datname = current_database()
+        and r.rolname = 'authenticator'
+        and 'pgrst.jwt_secret=' || jwks = any (s.setconfig)
+  ) then
+    return;
+  end if;
   perform sb.attempt(
     'pgrst_jwt_secret',
-    format(
-      'alter role authenticator in database %I set pgrst.jwt_secret = %L',
-      current_database(),
-      sb.public_jwks()
-    ),
+    format('alter role authenticator in database %I set pgrst.jwt_secret = %L', current_database(), jwks),
     'the key set cannot be stored as a setting of authenticator; PostgREST must read it through db-pre-config',
     format(
       'set db-pre-config = "sb.pgrst_pre_config" in PostgREST, or as a superuser: grant set on parameter pgrst.jwt_secret to %I',
@@ -350,7 +364,6 @@ begin
     )
   );
   notify pgrst, 'reload config';
-  notify sb_keys;
 end
 $$;
 
@@ -362,6 +375,7 @@ set search_path = ''
 as $$
 begin
   perform sb.publish_jwks();
+  notify sb_keys;
   return null;
 end
 $$;

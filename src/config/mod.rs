@@ -121,6 +121,13 @@ impl Config {
         &self.effective
     }
 
+    /// Whether nobody set `key` (`section.key`).
+    pub fn is_default(&self, key: &str) -> bool {
+        self.effective
+            .iter()
+            .any(|e| e.key == key && e.origin == Origin::Default.to_string())
+    }
+
     /// `.sb/` in the project folder: the development cluster, its keys, sockets' and process' records.
     pub fn state_dir(&self) -> PathBuf {
         self.project_dir.join(".sb")

@@ -41,6 +41,16 @@ impl DbError {
         }
     }
 
+    /// The schema of the table whose constraint was violated.
+    pub fn schema(&self) -> Option<&str> {
+        match self {
+            Self::Postgres(error) => error
+                .as_db_error()
+                .and_then(tokio_postgres::error::DbError::schema),
+            _ => None,
+        }
+    }
+
     /// Whether a later attempt of the same request can succeed.
     pub fn is_transient(&self) -> bool {
         match self {

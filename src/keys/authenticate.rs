@@ -65,7 +65,7 @@ impl Keys {
 }
 
 /// Whether `key` has the form of an opaque API key.
-pub(super) fn is_opaque(key: &str) -> bool {
+pub(crate) fn is_opaque(key: &str) -> bool {
     key.starts_with(PUBLISHABLE_PREFIX) || key.starts_with(SECRET_PREFIX)
 }
 

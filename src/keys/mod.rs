@@ -14,6 +14,7 @@ pub mod dev_keys;
 mod follow;
 mod key_pair;
 mod key_set;
+mod legacy;
 pub mod manage;
 mod master;
 mod queries;
@@ -28,6 +29,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 pub use api_keys::{ApiKeyKind, create_api_key, list_api_keys, mint_api_jwt, revoke_api_key};
+pub(crate) use authenticate::is_opaque;
 pub use dev_keys::DevKeys;
 pub use master::MasterKey;
 pub use token::TokenError;

@@ -15,7 +15,8 @@ use sb::keys::{KeyStatus, Keys, KeysError, dev_keys};
 use sb::lifecycle::Lifecycle;
 use serde_json::{Map, Value, json};
 
-use crate::scratch::{database, db, eventually, fresh_database, master, passwords};
+use crate::scratch::{db, empty_database, eventually, master, passwords};
+use crate::support::fresh_database;
 
 struct World {
     target: Target,
@@ -27,7 +28,7 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let target = database().await;
+        let target = fresh_database().await;
         Self {
             owner: Connection::open(&target).await.unwrap(),
             target,
@@ -419,7 +420,7 @@ async fn a_wrong_master_key_is_said_at_start() {
 #[tokio::test]
 async fn a_database_without_the_framework_is_an_error_not_an_empty_set() {
     let world = World::new().await;
-    let empty = fresh_database().await;
+    let empty = empty_database().await;
     let listener = Listener::start(empty.clone(), &world.lifecycle);
     let result = Keys::open(
         &db(&empty),

@@ -10,7 +10,8 @@ use sb::db::migrate::project::{self, Applied, State};
 use sb::db::migrate::{MigrateError, Options, framework};
 use sb::db::{Connection, Target};
 
-use crate::scratch::{apply_framework, database, fresh_database, passwords};
+use crate::scratch::{apply_framework, empty_database, passwords};
+use crate::support::fresh_database;
 
 struct Project {
     target: Target,
@@ -21,7 +22,7 @@ struct Project {
 
 impl Project {
     async fn new(files: &[(&str, &str)]) -> Self {
-        let target = database().await;
+        let target = fresh_database().await;
         let project = Self {
             owner: Connection::open(&target).await.unwrap(),
             target,
@@ -80,7 +81,7 @@ fn state(version: &str, state: State) -> (String, State) {
 
 #[tokio::test]
 async fn the_framework_is_applied_once_and_its_roles_can_log_in() {
-    let target = fresh_database().await;
+    let target = empty_database().await;
     assert_eq!(apply_framework(&target).await.unwrap(), framework::names());
     assert_eq!(
         apply_framework(&target).await.unwrap(),
@@ -103,7 +104,7 @@ async fn the_framework_is_applied_once_and_its_roles_can_log_in() {
 
 #[tokio::test]
 async fn processes_that_start_at_once_apply_the_framework_once() {
-    let target = fresh_database().await;
+    let target = empty_database().await;
     let starts = (0..3).map(|_| apply_framework(&target));
     let results = futures_util::future::join_all(starts).await;
     let applied: Vec<String> = results.into_iter().flat_map(Result::unwrap).collect();
@@ -112,7 +113,7 @@ async fn processes_that_start_at_once_apply_the_framework_once() {
 
 #[tokio::test]
 async fn a_database_of_a_newer_release_is_accepted_and_one_of_another_build_is_not() {
-    let target = database().await;
+    let target = fresh_database().await;
     let owner = Connection::open(&target).await.unwrap();
     let sql = "insert into sb.schema_history select 9999, 'future', applied_on, checksum from sb.schema_history where version = 1";
     owner.batch_execute(sql).await.unwrap();

@@ -1,4 +1,4 @@
-//! A database per test. `SB_TEST_DATABASE_URL` is the owner of a scratch cluster.
+//! What the tests of keys and migrations share: they stand below the application, on the database alone.
 
 use sb::clock::random_token;
 use sb::config::{Config, Secret};
@@ -7,26 +7,16 @@ use sb::db::migrate::{MigrateError, Options};
 use sb::db::{Connection, Db, DbOptions, Target, quote_identifier};
 use sb::keys::MasterKey;
 
-/// An empty database.
-pub(crate) async fn fresh_database() -> Target {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "tests are told where the cluster is"
-    )]
-    let url = std::env::var("SB_TEST_DATABASE_URL").expect("SB_TEST_DATABASE_URL is set");
-    let target = Target::parse(&url).unwrap();
-    let name = format!("sb_test_{}", random_token::<9>());
-    let connection = Connection::open(&target).await.unwrap();
-    let sql = format!("create database {}", quote_identifier(&name));
-    connection.batch_execute(&sql).await.unwrap();
-    target.with_database(&name)
-}
+use crate::support;
 
-/// A database with the framework's schema.
-pub(crate) async fn database() -> Target {
-    let target = fresh_database().await;
-    apply_framework(&target).await.unwrap();
-    target
+/// An empty database, without the framework's schema.
+pub(crate) async fn empty_database() -> Target {
+    let cluster = support::cluster();
+    let name = format!("empty_{}", random_token::<9>());
+    let owner = Connection::open(&cluster.database("postgres")).await.unwrap();
+    let sql = format!("create database {} template template0", quote_identifier(&name));
+    owner.batch_execute(&sql).await.unwrap();
+    cluster.database(&name)
 }
 
 pub(crate) async fn apply_framework(target: &Target) -> Result<Vec<String>, MigrateError> {
@@ -34,7 +24,7 @@ pub(crate) async fn apply_framework(target: &Target) -> Result<Vec<String>, Migr
 }
 
 pub(crate) fn master() -> MasterKey {
-    MasterKey::from_secret(&Secret::new("a master key for tests, long enough")).unwrap()
+    MasterKey::from_secret(&Secret::new(support::MASTER_KEY)).unwrap()
 }
 
 /// The roles belong to the cluster, so all tests use the same passwords.

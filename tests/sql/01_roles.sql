@@ -25,7 +25,7 @@ begin
     'bypassrls of service_role and its limitation disagree';
 
   -- authenticator may become exactly the three, and inherits nothing from them.
-  assert (select array_agg(roleid::regrole::text order by 1) = array['anon', 'authenticated', 'service_role']
+  assert (select array_agg(roleid::regrole::text order by roleid::regrole::text) = array['anon', 'authenticated', 'service_role']
     from (select distinct roleid from pg_auth_members where member = 'authenticator'::regrole) m),
     'memberships of authenticator';
   assert not exists (select from pg_auth_members where member in (
@@ -56,6 +56,13 @@ $$;
 -- An operator's own value survives.
 do $$
 begin
+  execute format('alter database %I set search_path = public', current_database());
+  perform sb.apply_privileged_setup();
+  assert exists (select from sb.limitations where name = 'database_search_path'), 'search path is not reported';
+  execute format('alter database %I set search_path = "$user", public, extensions', current_database());
+  perform sb.apply_privileged_setup();
+  assert not exists (select from sb.limitations where name = 'database_search_path'), 'search path is still reported';
+
   alter role anon set statement_timeout = '5s';
   perform sb.apply_privileged_setup();
   assert (select 'statement_timeout=5s' = any (rolconfig) from pg_roles where rolname = 'anon'), 'operator value was overwritten';

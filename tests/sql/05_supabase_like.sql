@@ -35,6 +35,14 @@ begin
   perform sb.set_default_grants('supabase');
   assert not has_column_privilege('authenticated', 'todos', 'reviewed', 'update'), 'revoke is undone by a later migrate';
 
+  if to_regclass('public.notes') is not null then
+    assert pg_temp.has_rls('public.notes'), 'RLS on a table of postgres';
+    assert pg_temp.run_as('authenticated', ann_claims, 'insert into notes (body) values (''x'')') = 'ok 1', 'table of postgres';
+    assert pg_temp.run_as('authenticated', bob_claims, 'select from notes') = 'ok 0', 'policy on a table of postgres';
+    assert pg_temp.run_as('service_role', null, 'select from notes') = 'ok 1', 'service_role on a table of postgres';
+    alter table notes add column added int;
+  end if;
+
   if to_regclass('public.rooms') is not null then
     assert pg_temp.run_as('authenticated', ann_claims, 'insert into rooms (title) values (''hall'')') = 'ok 1', 'uuid-ossp as an API role';
     assert pg_temp.run_as('anon', null, 'select from rooms') = 'ok 0', 'policy on auth.role()';

@@ -48,10 +48,29 @@ pub fn load(dir: &Path) -> Result<Vec<Migration>, MigrateError> {
         }
     }
     paths.sort();
-    let mut migrations = paths
+    let migrations = paths
         .iter()
         .map(|path| read(path, &folder))
         .collect::<Result<Vec<_>, _>>()?;
+    in_order(migrations)
+}
+
+/// Reads the migrations of `dir` and those built into the program as one line.
+pub fn load_all(
+    dir: &Path,
+    embedded: &[include_dir::Dir<'static>],
+) -> Result<Vec<Migration>, MigrateError> {
+    let mut migrations = load(dir)?;
+    for file in embedded.iter().flat_map(include_dir::Dir::files) {
+        if is_sql(file.path()) {
+            let name = file.path().to_string_lossy();
+            migrations.push(parse(&name, "(program)", file.contents().to_vec())?);
+        }
+    }
+    in_order(migrations)
+}
+
+fn in_order(mut migrations: Vec<Migration>) -> Result<Vec<Migration>, MigrateError> {
     migrations.sort_by_key(|migration| migration.number);
     match migrations
         .windows(2)
@@ -189,8 +208,19 @@ fn is_sql(path: &Path) -> bool {
 
 fn read(path: &Path, folder: &str) -> Result<Migration, MigrateError> {
     let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+    let bytes = std::fs::read(path).map_err(|error| {
+        MigrateError::file(
+            format!("{folder}/{file_name}"),
+            error.to_string(),
+            "make the file readable and try again",
+        )
+    })?;
+    parse(&file_name, folder, bytes)
+}
+
+fn parse(file_name: &str, folder: &str, bytes: Vec<u8>) -> Result<Migration, MigrateError> {
     let file = format!("{folder}/{file_name}");
-    let (number, name) = parse_name(&file_name).ok_or_else(|| {
+    let (number, name) = parse_name(file_name).ok_or_else(|| {
         MigrateError::file(
             &file,
             "is no name of a migration",
@@ -201,13 +231,6 @@ fn read(path: &Path, folder: &str) -> Result<Migration, MigrateError> {
         let next = "move it out of the folder: migrations only go forward";
         return Err(MigrateError::file(file, "undoes a migration", next));
     }
-    let bytes = std::fs::read(path).map_err(|error| {
-        MigrateError::file(
-            &file,
-            error.to_string(),
-            "make the file readable and try again",
-        )
-    })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();

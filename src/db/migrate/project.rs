@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
-pub use super::files::{Migration, load, new};
+pub use super::files::{Migration, load, load_all, new};
 use super::split::Statement;
 use super::{MigrateError, Options, StatementError, lock};
 use crate::clock::Clock;
@@ -62,8 +62,15 @@ pub struct Applied {
 
 /// Compares the files of `dir` with the history, in the order of versions. Changes nothing.
 pub async fn status(connection: &Connection, dir: &Path) -> Result<Vec<Status>, MigrateError> {
-    let migrations = load(dir)?;
-    Ok(compare(&migrations, &history(connection).await?))
+    status_of(connection, &load(dir)?).await
+}
+
+/// The same for migrations that were read already.
+pub async fn status_of(
+    connection: &Connection,
+    migrations: &[Migration],
+) -> Result<Vec<Status>, MigrateError> {
+    Ok(compare(migrations, &history(connection).await?))
 }
 
 /// Applies every file that was not, in order, as the connected owner.
@@ -77,9 +84,18 @@ pub async fn apply(
     options: &Options,
     clock: &Clock,
 ) -> Result<Vec<Applied>, MigrateError> {
-    let migrations = load(dir)?;
+    apply_all(connection, &load(dir)?, options, clock).await
+}
+
+/// The same for migrations that were read already.
+pub async fn apply_all(
+    connection: &Connection,
+    migrations: &[Migration],
+    options: &Options,
+    clock: &Clock,
+) -> Result<Vec<Applied>, MigrateError> {
     lock::acquire(connection, options.lock_wait).await?;
-    let result = apply_locked(connection, &migrations, options, clock).await;
+    let result = apply_locked(connection, migrations, options, clock).await;
     let released = lock::release(connection).await;
     let applied = result?;
     released?;

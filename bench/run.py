@@ -1,0 +1,230 @@
+#!/usr/bin/env python3
+"""Benchmarks of `sb`, each printed as a ratio measured within this one run.
+
+  gateway   a single-row read through sb against the same PostgREST asked directly
+  auth      CPU per request (server and Postgres) of three endpoints, sb against supython
+
+Writes a readable report to RESULTS.md beside this file and the raw figures to target/bench/. Loopback only.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+import report
+import systems
+from measure import BenchError, Meter, chains, require_wrk, wrk
+from systems import Sb, Supython, until
+
+HERE = Path(__file__).resolve().parent
+ALGORITHMS = ("RS256", "ES256")
+# argon2-cffi's defaults, which supython uses: what sb is set to for the like-for-like row.
+SUPYTHON_HASHING = {"memory_kib": 65536, "iterations": 3, "parallelism": 4}
+
+
+class Bench:
+    def __init__(self, args, work):
+        self.args, self.work = args, Path(work)
+        self.folders, self.raw, self.notes = 0, [], []
+        self.pg_bin = args.pg_bin or systems.system_postgres()
+        self.versions = {}
+
+    # -- helpers
+
+    def folder(self, name):
+        self.folders += 1
+        return self.work / f"{self.folders}-{name}"
+
+    def keep(self, **row):
+        row["load1"] = os.getloadavg()[0]
+        self.raw.append(row)
+        print(json.dumps(row), file=sys.stderr, flush=True)
+
+    def sb(self, alg, **options):
+        system = Sb(self.args.sb, self.folder(f"sb-{alg}"), alg, self.pg_bin, **options)
+        self.versions["Postgres"] = system.sql("show server_version")
+        return system
+
+    def ended(self, system):
+        if left := system.stop():
+            self.notes.append(f"{system.name} left {left} processes behind when it was asked to end; they were killed")
+
+    # -- scenarios
+
+    def gateway(self):
+        sb = self.sb("RS256")
+        try:
+            sb.sql("create table public.bench_items (id int primary key, name text not null, price numeric)",
+                   "insert into public.bench_items select i, 'item ' || i, i / 7.0 from generate_series(1, 10000) i",
+                   "alter table public.bench_items enable row level security",
+                   "create policy bench_read on public.bench_items for select using (true)",
+                   "grant select on public.bench_items to anon, authenticated", "vacuum analyze public.bench_items",
+                   "notify pgrst, 'reload schema'")
+            address = systems.email()
+            sb.user(address)
+            keys = {"anon key": sb.status["anon_key"], "user token": sb.sign_in(address)["access_token"]}
+            meter, rows = Meter(sb.server, sb.postmaster), {}
+            for label, key in keys.items():
+                head = {"apikey": sb.status["anon_key"], "Authorization": f"Bearer {key}"}
+                rows[label] = self.in_turns(sb, meter, label, head)
+            return rows
+        finally:
+            self.ended(sb)
+
+    def in_turns(self, sb, meter, label, head):
+        """Windows of direct and gateway reads, alternating."""
+        path = "/bench_items?id=eq.4711"
+        urls = {"direct": sb.rest_url.removesuffix("/rest/v1") + path, "gateway": sb.url + "/rest/v1" + path}
+        for url in urls.values():
+            until("the table", 20, lambda url=url: systems.call("GET", url, head) or None)
+            wrk(url, head, 16, self.args.warmup)
+        self.versions["PostgREST"] = systems.server_header(urls["direct"], head).removeprefix("postgrest/")
+        runs = {"direct": [], "gateway": []}
+        for repeat in range(self.args.repeats):
+            for way, url in urls.items():
+                window = meter.window(lambda url=url: wrk(url, head, 16, self.args.seconds))
+                runs[way].append(window)
+                self.keep(bench="gateway", key=label, way=way, repeat=repeat, **report.flat(window))
+        return runs
+
+    def endpoints(self, system, alg, wanted=tuple(report.ENDPOINTS), label=None):
+        """Three endpoints of one running system; a list of windows for each."""
+        meter, out = Meter(system.server, system.postmaster), {}
+        people = [systems.email() for _ in range(self.args.connections)]
+        for person in people:
+            system.user(person)
+        sessions = [{"email": p, **system.sign_in(p)} for p in people]
+        bearer = {**system.headers, "Authorization": f"Bearer {sessions[0]['access_token']}"}
+
+        def login(session):
+            return system.password_path, {"email": session["email"], "password": systems.PASSWORD}
+
+        def renew(session):
+            return system.refresh_path, {"refresh_token": session["refresh_token"]}
+
+        loads = {
+            "user": lambda n: wrk(system.url + "/auth/v1/user", bearer, self.args.connections, n),
+            "password": lambda n: chains(*system.address, system.headers, n, [dict(s) for s in sessions[:4]], login),
+            "refresh": lambda n: chains(*system.address, system.headers, n, sessions, renew),
+        }
+        for endpoint in wanted:
+            loads[endpoint](self.args.warmup)
+            out[endpoint] = []
+            for repeat in range(self.args.repeats):
+                window = meter.window(lambda e=endpoint: loads[e](self.args.seconds))
+                out[endpoint].append(window)
+                self.keep(bench="auth", system=label or system.name, alg=alg, endpoint=endpoint, repeat=repeat,
+                          **report.flat(window))
+        out["hash"] = system.hash_scheme()
+        return out
+
+    def auth(self, with_sb=True):
+        results, settings = {}, {}
+        for alg in ALGORITHMS if not self.args.alg else (self.args.alg,):
+            if with_sb:
+                sb = self.sb(alg)
+                try:
+                    settings = sb.settings()
+                    found = sb.pg_bin
+                    results["sb", alg] = self.endpoints(sb, alg)
+                finally:
+                    self.ended(sb)
+            else:
+                found = self.pg_bin
+            if self.args.no_supython:
+                continue
+            python = systems.supython_python(self.args.supython_venv)
+            other = Supython(python, self.folder(f"supython-{alg}"), alg, found, settings)
+            self.versions["Postgres"] = other.sql("show server_version")
+            self.versions["supython"] = systems.SUPYTHON.partition("==")[2]
+            try:
+                results["supython", alg] = self.endpoints(other, alg)
+                if other.cron == "stub":
+                    self.notes.append("supython's Postgres has no pg_cron: a stub schema `cron` stood in, "
+                                      "which nothing measured calls")
+            finally:
+                self.ended(other)
+        if with_sb and not self.args.no_supython:
+            alg = self.args.alg or "RS256"
+            sb = self.sb(alg, hashing=SUPYTHON_HASHING)
+            try:
+                results[report.SAME_HASH, alg] = self.endpoints(sb, alg, ("password",), report.SAME_HASH)
+            finally:
+                self.ended(sb)
+        return results
+
+
+def main():
+    root = HERE.parent
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("what", nargs="?", choices=("gateway", "auth"), help="default: both")
+    add("--sb", default=str(root / "target/release/sb"), help="the program (default: %(default)s)")
+    add("--pg-bin", help="folder with initdb and postgres for both systems (default: a system one with pg_cron, else sb's)")
+    add("--supython-venv", default=str(root / "target/bench/supython"), help="virtualenv, made when missing")
+    add("--no-supython", action="store_true", help="measure sb alone")
+    add("--only-supython", action="store_true", help="measure supython alone, without sb")
+    add("--alg", choices=ALGORITHMS, help="one algorithm instead of both")
+    add("--seconds", type=int, default=5, help="length of a window (default: %(default)s)")
+    add("--warmup", type=int, default=2, help="seconds of load before the first window (default: %(default)s)")
+    add("--repeats", type=int, default=5, help="windows of each kind (default: %(default)s)")
+    add("--connections", type=int, default=16, help="of the auth scenarios (default: %(default)s)")
+    add("--no-write", action="store_true", help="print the report, leave RESULTS.md alone")
+    add("--keep", action="store_true", help="keep the work folder (logs, clusters)")
+    args = parser.parse_args()
+    args.sb = shutil.which(args.sb) or args.sb
+    args.supython_venv = str(Path(args.supython_venv).resolve())
+
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, lambda number, _: sys.exit(128 + number))
+    work = tempfile.mkdtemp(prefix="sb-bench-")
+    os.chmod(work, 0o755)  # a cluster's owner may be another account
+    code = 1
+    try:
+        require_wrk()
+        if not args.only_supython and not Path(args.sb).exists():
+            raise BenchError(f"{args.sb} does not exist: build it first (cargo build --release)")
+        bench = Bench(args, work)
+        if args.only_supython and not bench.pg_bin:
+            raise BenchError("--only-supython needs --pg-bin")
+        if bench.pg_bin:
+            systems.find_psql(bench.pg_bin)
+        before, sections = os.getloadavg()[0], []
+        if args.what in (None, "gateway") and not args.only_supython:
+            sections.append(report.gateway(bench.gateway()))
+        if args.what in (None, "auth"):
+            sections.append(report.auth(bench.auth(with_sb=not args.only_supython)))
+        text = report.whole(bench, sections, before, os.getloadavg()[0])
+        print(text)
+        raw = root / "target/bench" / f"raw-{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S}.jsonl"
+        raw.parent.mkdir(parents=True, exist_ok=True)
+        raw.write_text("".join(json.dumps(row) + "\n" for row in bench.raw), encoding="utf-8")
+        if not args.no_write:
+            report.write(text, HERE / "RESULTS.md")
+        code = 0
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        code = 130
+    except SystemExit as stop:  # SIGTERM, SIGHUP: everything started has been ended on the way here
+        code = stop.code
+    except Exception:
+        traceback.print_exc()
+    finally:
+        if any(Path(work).iterdir()) and (args.keep or code in (1, 2)):
+            print(f"bench: logs are kept in {work}", file=sys.stderr)
+        else:
+            shutil.rmtree(work, ignore_errors=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,2 @@
+-- Rows to begin with. `sb dev` and `sb reset` run this file once, after the migrations of an empty database.
+-- It runs as the owner of the database, for whom policies do not apply.

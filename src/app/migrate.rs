@@ -1,0 +1,60 @@
+//! Both migration lines, framework and project, from settings.
+
+use super::{App, StartError, parts};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::db::Connection;
+use crate::db::migrate::project::{self, Migration};
+use crate::db::migrate::{MigrateError, Options, framework};
+
+/// What a migration run changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Migrated {
+    /// Names of the migrations that were new, in order.
+    pub names: Vec<String>,
+    /// The database was empty before.
+    pub was_empty: bool,
+}
+
+impl App {
+    /// Applies the framework's migrations, then the program's and the project's own. Safe to run on many nodes at
+    /// once.
+    pub async fn migrate(&self, config: &Config) -> Result<Migrated, StartError> {
+        let owner = parts::owner(config)?;
+        let passwords = parts::role_passwords(config)?;
+        let mut names = framework::apply(&owner, &passwords, &Options::new(config)).await?;
+        let was_empty = names == framework::names();
+        names.extend(apply_project(config, &self.migrations).await?);
+        Ok(Migrated { names, was_empty })
+    }
+}
+
+/// Applies what is new of the project's line.
+pub(super) async fn apply_project(
+    config: &Config,
+    embedded: &[include_dir::Dir<'static>],
+) -> Result<Vec<String>, StartError> {
+    // A connection of its own: the database's settings, just made, apply to new sessions only.
+    let connection = Connection::open(&parts::owner(config)?).await?;
+    let migrations = project_migrations(config, embedded)?;
+    let applied = project::apply_all(
+        &connection,
+        &migrations,
+        &Options::new(config),
+        &Clock::system(),
+    )
+    .await?;
+    Ok(applied
+        .into_iter()
+        .map(|migration| migration.file)
+        .collect())
+}
+
+/// The program's migrations and those of the project folder, as one line.
+pub(crate) fn project_migrations(
+    config: &Config,
+    embedded: &[include_dir::Dir<'static>],
+) -> Result<Vec<Migration>, MigrateError> {
+    let folder = config.project_dir.join(&config.db.migrations_dir);
+    project::load_all(&folder, embedded)
+}

@@ -1,0 +1,242 @@
+//! The builder: what an embedding author may add, and how all parts come to life.
+//!
+//! `sb` itself is [`App::new`] and nothing added. [`App::build`] turns settings into a [`Running`] backend:
+//! migrate, open the pools, load the keys, mount the routes.
+
+mod migrate;
+mod parts;
+mod running;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::IntoResponse;
+use axum::routing::Route;
+
+use crate::auth;
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::db::migrate::MigrateError;
+use crate::db::{ConnectError, Db, DbError, Listener};
+use crate::http::{Authenticate, middleware};
+use crate::keys::{self, Keys, KeysError};
+use crate::lifecycle::Lifecycle;
+use crate::router;
+use crate::telemetry::Metrics;
+pub use migrate::Migrated;
+pub(crate) use migrate::project_migrations;
+pub(crate) use parts::{authenticator, master_key};
+pub use running::Running;
+
+/// A backend in the making.
+#[derive(Default)]
+pub struct App {
+    routes: Vec<(String, Routes)>,
+    layers: Vec<Box<dyn FnOnce(Router) -> Router + Send>>,
+    pub(crate) extensions: auth::Extensions,
+    pub(crate) migrations: Vec<include_dir::Dir<'static>>,
+    pub(crate) commands: Vec<Command>,
+    clock: Option<Clock>,
+}
+
+type Routes = Box<dyn FnOnce(Context) -> Router + Send>;
+
+/// What an author's code is given: the handles of the running backend.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The database; [`Db::begin`] runs as a caller.
+    pub db: Db,
+    /// The time.
+    pub clock: Clock,
+    /// The settings as they are now.
+    pub config: config::Handle,
+    /// For background tasks and their end.
+    pub lifecycle: Lifecycle,
+    /// For metrics of one's own.
+    pub metrics: Metrics,
+}
+
+/// A command that joins the `sb` command tree.
+pub struct Command {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) run: RunCommand,
+}
+
+type RunCommand = Box<
+    dyn FnOnce(Context, Vec<String>) -> Pin<Box<dyn Future<Output = CommandResult> + Send>> + Send,
+>;
+
+/// How an author's command ends: an error is printed, and the exit code is 1.
+pub type CommandResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+impl Command {
+    /// A command `sb NAME …`; it gets the arguments after its name.
+    pub fn new<F, Fut>(name: &'static str, about: &'static str, run: F) -> Self
+    where
+        F: FnOnce(Context, Vec<String>) -> Fut + Send + 'static,
+        Fut: Future<Output = CommandResult> + Send + 'static,
+    {
+        Self {
+            name,
+            about,
+            run: Box::new(|context, arguments| Box::pin(run(context, arguments))),
+        }
+    }
+}
+
+/// Why a backend did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no `db.url`.
+    #[error(
+        "no database is configured: set DATABASE_URL, or use `sb dev`, which runs a Postgres of its own"
+    )]
+    NoDatabase,
+    /// `db.url` is no connection string.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The database refused or cannot be reached.
+    #[error(transparent)]
+    Database(#[from] DbError),
+    /// A migration failed.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// The settings of the auth service cannot be used.
+    #[error(transparent)]
+    Auth(#[from] auth::AuthError),
+    /// `rest.url` cannot be used.
+    #[error(transparent)]
+    Rest(#[from] crate::rest::TargetError),
+    /// The signing keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+}
+
+impl App {
+    /// Nothing added yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Mounts a router of one's own under `path`. Its handlers may extract [`crate::Caller`].
+    pub fn routes(
+        mut self,
+        path: &str,
+        routes: impl FnOnce(Context) -> Router + Send + 'static,
+    ) -> Self {
+        self.routes.push((path.to_owned(), Box::new(routes)));
+        self
+    }
+
+    /// Wraps every route, `sb`'s own included, in a tower layer. It runs inside request id, log and limits.
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: tower::Layer<Route> + Clone + Send + Sync + 'static,
+        L::Service: tower::Service<Request> + Clone + Send + Sync + 'static,
+        <L::Service as tower::Service<Request>>::Response: IntoResponse + 'static,
+        <L::Service as tower::Service<Request>>::Error: Into<std::convert::Infallible> + 'static,
+        <L::Service as tower::Service<Request>>::Future: Send + 'static,
+    {
+        self.layers
+            .push(Box::new(move |router| router.layer(layer)));
+        self
+    }
+
+    /// Takes part in what happens to accounts: `.hook(|on| on.before_user_created(…).after_login(…))`.
+    pub fn hook(mut self, add: impl FnOnce(auth::Extensions) -> auth::Extensions) -> Self {
+        self.extensions = add(self.extensions);
+        self
+    }
+
+    /// Adds members to access tokens. An error, or a change of a reserved claim, aborts the issuance.
+    pub fn claims<F, R>(mut self, provider: F) -> Self
+    where
+        F: Fn(auth::ClaimsContext) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<serde_json::Map<String, serde_json::Value>, String>>
+            + Send
+            + 'static,
+    {
+        self.extensions = self.extensions.claims(provider);
+        self
+    }
+
+    /// Adds migrations that are part of the program, applied before the project folder's.
+    pub fn migrations(mut self, directory: include_dir::Dir<'static>) -> Self {
+        self.migrations.push(directory);
+        self
+    }
+
+    /// Uses another clock, for tests.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Builds and starts every part but the listener. `config.db.url` must be set.
+    pub async fn build(self, config: Config) -> Result<Running, StartError> {
+        let migrated = if config.db.migrate_on_start {
+            self.migrate(&config).await?
+        } else {
+            Migrated::default()
+        };
+        let lifecycle = Lifecycle::new();
+        let clock = self.clock.unwrap_or_default();
+        let master = parts::master_key(&config)?;
+        let db = parts::db(&config, &master)?;
+        keys::manage::init(&db.owner().await?, &master, &config, &clock).await?;
+        let settings = config::Handle::new(config);
+        let listener = Listener::start(parts::auth_target(db.owner_target(), &master), &lifecycle);
+        let keys = Keys::open(
+            &db,
+            &listener,
+            clock.clone(),
+            settings.clone(),
+            master.clone(),
+            &lifecycle,
+        )
+        .await?;
+        let context = Context {
+            db,
+            clock,
+            config: settings,
+            lifecycle,
+            metrics: Metrics::default(),
+        };
+        let auth = parts::auth(&context, &keys, &master, self.extensions)?;
+        let rest = parts::rest(&context, &keys)?;
+        let mut authors = Router::new();
+        for (path, routes) in self.routes {
+            authors = authors.nest(&path, routes(context.clone()));
+        }
+        let mut router =
+            router::router(context.clone(), &keys, auth.clone(), rest.clone(), authors);
+        for layer in self.layers {
+            router = layer(router);
+        }
+        let router = middleware::wrap(
+            router,
+            &context.config,
+            &context.metrics,
+            authenticate(&keys),
+        );
+        Ok(Running {
+            context,
+            router,
+            keys,
+            master,
+            auth,
+            rest,
+            migrated,
+            migrations: self.migrations,
+        })
+    }
+}
+
+fn authenticate(keys: &Keys) -> Authenticate {
+    let keys = keys.clone();
+    Authenticate(Arc::new(move |credentials| keys.authenticate(credentials)))
+}

@@ -1,0 +1,130 @@
+//! From settings to handles: which role connects how, and what each feature is given.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Context, StartError};
+use crate::auth::{self, Auth, TokenIssuer};
+use crate::config::{Config, Secret};
+use crate::db::migrate::framework::RolePasswords;
+use crate::db::{Db, DbOptions, Target};
+use crate::keys::{self, Keys, MasterKey};
+use crate::rest::{self, Exchange, KeyExchange, Rest};
+
+/// The master key: `jwt.master_key`, else the one in `.sb/master.key`, which is made when there is none.
+pub(crate) fn master_key(config: &Config) -> Result<MasterKey, StartError> {
+    Ok(match &config.jwt.master_key {
+        Some(secret) => MasterKey::from_secret(secret)?,
+        None => MasterKey::load_or_create(&config.state_dir().join("master.key"))?,
+    })
+}
+
+/// The owner's target.
+pub(crate) fn owner(config: &Config) -> Result<Target, StartError> {
+    let url = config.db.url.as_ref().ok_or(StartError::NoDatabase)?;
+    Ok(Target::parse(url.expose())?)
+}
+
+/// How PostgREST and callers' transactions connect.
+pub(crate) fn authenticator(config: &Config) -> Result<Target, StartError> {
+    let password = authenticator_password(config, &master_key(config)?);
+    Ok(owner(config)?.with_user("authenticator", &password))
+}
+
+/// The passwords migrations give `sb`'s login roles.
+pub(super) fn role_passwords(config: &Config) -> Result<RolePasswords, StartError> {
+    let master = master_key(config)?;
+    Ok(RolePasswords {
+        authenticator: Secret::new(authenticator_password(config, &master)),
+        auth: master.role_password("sb_auth"),
+    })
+}
+
+/// `db.authenticator_password`, else derived, so that all nodes agree.
+pub(super) fn authenticator_password(config: &Config, master: &MasterKey) -> String {
+    let derived = || master.role_password("authenticator");
+    config
+        .db
+        .authenticator_password
+        .clone()
+        .unwrap_or_else(derived)
+        .expose()
+        .to_owned()
+}
+
+pub(super) fn db(config: &Config, master: &MasterKey) -> Result<Db, StartError> {
+    let owner = owner(config)?;
+    Ok(Db::new(DbOptions {
+        authenticator: owner.with_user("authenticator", &authenticator_password(config, master)),
+        auth: auth_target(&owner, master),
+        owner,
+        pool_max_size: config.db.pool_max_size,
+        pool_timeout: Duration::from_millis(config.db.pool_timeout_ms),
+        statement_timeout: Duration::from_millis(config.db.statement_timeout_ms),
+        allowed_roles: config.db.allowed_roles.clone(),
+    }))
+}
+
+/// The auth service's own role.
+pub(super) fn auth_target(owner: &Target, master: &MasterKey) -> Target {
+    owner.with_user("sb_auth", master.role_password("sb_auth").expose())
+}
+
+pub(super) fn auth(
+    context: &Context,
+    keys: &Keys,
+    master: &MasterKey,
+    extensions: auth::Extensions,
+) -> Result<Auth, StartError> {
+    let (signer, publisher) = (keys.clone(), keys.clone());
+    let issuer = TokenIssuer {
+        sign: Arc::new(move |claims| signer.sign(claims).map_err(|error| error.to_string())),
+        jwks: Arc::new(move || publisher.jwks()),
+    };
+    let secret = master.derive("sb/refresh-token");
+    let (db, clock, config) = (
+        context.db.clone(),
+        context.clock.clone(),
+        context.config.clone(),
+    );
+    Ok(Auth::new(
+        db,
+        issuer,
+        clock,
+        config,
+        &secret,
+        extensions,
+        &context.metrics,
+    )?)
+}
+
+pub(super) fn rest(context: &Context, keys: &Keys) -> Result<Rest, StartError> {
+    let url = context.config.current().rest.url.clone();
+    let target = url.map(|url| rest::Target::parse(&url)).transpose()?;
+    let keys = keys.clone();
+    let exchange: KeyExchange = Arc::new(move |credential| exchange(&keys, credential));
+    Ok(Rest::new(
+        &context.config,
+        &context.metrics,
+        exchange,
+        target,
+    ))
+}
+
+/// What PostgREST gets to see: it knows nothing of opaque keys and of a legacy secret.
+fn exchange(keys: &Keys, credential: &str) -> Exchange {
+    if keys::is_opaque(credential) {
+        let token = keys
+            .api_key_role(credential)
+            .map(|role| keys.role_token(&role));
+        return match token {
+            Some(Ok(token)) => Exchange::Token(token),
+            _ => Exchange::Refused,
+        };
+    }
+    match keys.sign_legacy_anew(credential) {
+        None => Exchange::Keep,
+        Some(Ok(token)) => Exchange::Token(token.into()),
+        Some(Err(_)) => Exchange::Refused,
+    }
+}

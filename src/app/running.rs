@@ -1,0 +1,111 @@
+//! A backend that was built: its router, its handles, its end.
+
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+
+use super::{Context, Migrated, StartError};
+use crate::auth::Auth;
+use crate::config::Config;
+use crate::db::{Db, DbError};
+use crate::http::server;
+use crate::keys::{Keys, KeysError, MasterKey};
+use crate::rest::Rest;
+
+/// A running backend. It serves once [`Running::serve`] is given a listener; its background tasks already run.
+pub struct Running {
+    pub(super) context: Context,
+    pub(super) router: Router,
+    pub(super) keys: Keys,
+    pub(super) master: MasterKey,
+    pub(super) auth: Auth,
+    pub(super) rest: Rest,
+    pub(super) migrated: Migrated,
+    pub(super) migrations: Vec<include_dir::Dir<'static>>,
+}
+
+impl Running {
+    /// The handles an author's code is given.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The database.
+    pub fn db(&self) -> &Db {
+        &self.context.db
+    }
+
+    /// Every route with its middleware, for a server of one's own or for tests.
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// Serves until [`Running::shutdown`].
+    pub async fn serve(&self, listener: TcpListener) {
+        server::serve(listener, self.router(), &self.context.lifecycle).await;
+    }
+
+    /// Stops accepting, finishes what is in flight (at most `server.shutdown_timeout_s`) and closes the pools.
+    /// Returns how many tasks had to be left.
+    pub async fn shutdown(&self) -> usize {
+        let timeout = Duration::from_secs(self.context.config.current().server.shutdown_timeout_s);
+        let unfinished = self.context.lifecycle.stop(timeout).await;
+        self.context.db.close();
+        unfinished
+    }
+
+    /// A short-lived token for a role, signed with the active key.
+    pub fn role_token(&self, role: &str) -> Result<String, KeysError> {
+        self.keys.role_token(role).map(|token| token.to_string())
+    }
+
+    /// Takes new settings over. Returns the keys whose change needs a restart.
+    pub fn reload(&self, mut config: Config) -> Vec<String> {
+        let current = self.context.config.current();
+        let restart = current.restart_needed(&config);
+        // What was decided at start (a free port, the development database) stays decided.
+        config.server.port = current.server.port;
+        config.db.url.clone_from(&current.db.url);
+        self.context.config.replace(config);
+        restart
+    }
+
+    /// Migrations applied while building.
+    pub fn migrated(&self) -> &Migrated {
+        &self.migrated
+    }
+
+    /// The auth service, for commands.
+    pub(crate) fn auth(&self) -> &Auth {
+        &self.auth
+    }
+
+    /// Tells the gateway where PostgREST is.
+    pub(crate) fn set_rest_url(&self, url: &str) -> Result<(), StartError> {
+        self.rest.set_target(Some(crate::rest::Target::parse(url)?));
+        Ok(())
+    }
+
+    /// The keys `sb dev` prints, kept in `.sb/keys.json`.
+    pub(crate) async fn dev_keys(&self) -> Result<crate::keys::DevKeys, StartError> {
+        let config = self.context.config.current();
+        let path = config.state_dir().join("keys.json");
+        let owner = self.context.db.owner().await?;
+        let (issuer, clock) = (config.issuer(), &self.context.clock);
+        Ok(
+            crate::keys::dev_keys::load_or_create(&path, &owner, &self.master, &issuer, clock)
+                .await?,
+        )
+    }
+
+    /// Applies what is new in the project's migrations folder.
+    pub(crate) async fn migrate_project(&self) -> Result<Vec<String>, StartError> {
+        super::migrate::apply_project(&self.context.config.current(), &self.migrations).await
+    }
+
+    /// Runs SQL as the owner.
+    pub(crate) async fn run_sql(&self, sql: &str) -> Result<(), DbError> {
+        self.context.db.owner().await?.batch_execute(sql).await
+    }
+}

@@ -1,0 +1,59 @@
+//! What the audit log says of an event, in the payload shape that Supabase's tools read.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::model::User;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    Login,
+    SignedUp,
+    RepeatedSignup,
+    Modified,
+    UpdatedPassword,
+    Deleted,
+}
+
+impl Action {
+    const fn texts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Login => ("login", "account"),
+            Self::SignedUp => ("user_signedup", "team"),
+            Self::RepeatedSignup => ("user_repeated_signup", "user"),
+            Self::Modified => ("user_modified", "user"),
+            Self::UpdatedPassword => ("user_updated_password", "user"),
+            Self::Deleted => ("user_deleted", "team"),
+        }
+    }
+}
+
+/// The payload of an event that `actor` caused.
+pub(super) fn payload(action: Action, (id, name): (Uuid, &str), traits: &Value) -> Value {
+    let (action, log_type) = action.texts();
+    json!({
+        "actor_id": id,
+        "actor_username": name,
+        "actor_via_sso": false,
+        "action": action,
+        "log_type": log_type,
+        "traits": traits,
+    })
+}
+
+/// The payload of what the holder of the service key did to `user`.
+pub(super) fn by_service(action: Action, user: &User) -> Value {
+    let traits = json!({ "user_id": user.id, "user_email": user.email, "user_phone": user.phone });
+    payload(action, (Uuid::nil(), "service_role"), &traits)
+}
+
+/// The payload of what `user` did to itself.
+pub(super) fn by_user(action: Action, user: &User) -> Value {
+    let name = if user.email.is_empty() {
+        &user.phone
+    } else {
+        &user.email
+    };
+    payload(action, (user.id, name), &json!({ "provider": "email" }))
+}

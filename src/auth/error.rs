@@ -1,0 +1,169 @@
+//! What can go wrong in the auth service, and the public code each case has.
+
+use axum::http::StatusCode;
+
+use crate::db::DbError;
+use crate::error::ErrorCode;
+use crate::http::ApiError;
+
+/// A refusal or failure of the auth service.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// A field is missing or has the wrong form. The text never repeats a value.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// Unknown address, no password or a wrong one.
+    #[error("Invalid login credentials")]
+    InvalidCredentials,
+    /// The address is unconfirmed and the project asks for confirmation.
+    #[error("Email not confirmed")]
+    EmailNotConfirmed,
+    /// The account is banned, said to somebody who has proven to own it.
+    #[error("User is banned")]
+    UserBanned,
+    /// The same, to the bearer of an access token.
+    #[error("User is banned")]
+    BearerBanned,
+    /// The token's user is gone.
+    #[error("User from sub claim in JWT does not exist")]
+    BearerNotFound,
+    /// The token's session was ended.
+    #[error("Session from session_id claim in JWT does not exist")]
+    SessionNotFound,
+    /// The session has reached its time limit.
+    #[error("Invalid Refresh Token: Session Expired")]
+    SessionExpired,
+    /// The refresh token is forged, unknown or of an ended session.
+    #[error("Invalid Refresh Token: Refresh Token Not Found")]
+    RefreshTokenNotFound,
+    /// The refresh token was used before; its session is ended.
+    #[error("Invalid Refresh Token: Already Used")]
+    RefreshTokenAlreadyUsed,
+    /// Refresh met a passing obstacle; the client keeps its session and tries again.
+    #[error("The session cannot be refreshed right now; try again")]
+    RefreshUnavailable(#[source] DbError),
+    /// There is no such user.
+    #[error("User not found")]
+    UserNotFound,
+    /// Sign-ups are switched off.
+    #[error("Signups not allowed for this instance")]
+    SignupDisabled,
+    /// Sign-up with an address that has an account.
+    #[error("User already registered")]
+    UserAlreadyExists,
+    /// Another account has the address.
+    #[error("A user with this email address has already been registered")]
+    EmailExists,
+    /// Another account has the phone number.
+    #[error("A user with this phone number has already been registered")]
+    PhoneExists,
+    /// Another account has the id.
+    #[error("A user with this id exists")]
+    IdExists,
+    /// Rows of the project keep the user from being deleted.
+    #[error("The user cannot be deleted: rows of the project refer to it")]
+    UserReferenced(#[source] DbError),
+    /// Phone accounts are not served.
+    #[error("Phone signups are disabled")]
+    PhoneDisabled,
+    /// Anonymous accounts are not served.
+    #[error("Anonymous sign-ins are disabled")]
+    AnonymousDisabled,
+    /// The project is not set up for it.
+    #[error("{0}")]
+    FeatureDisabled(&'static str),
+    /// The new password is too short.
+    #[error("Password should be at least {min_length} characters.")]
+    WeakPassword {
+        /// The fewest characters asked for.
+        min_length: usize,
+    },
+    /// The new password is the old one.
+    #[error("New password should be different from the old password.")]
+    SamePassword,
+    /// A change of password needs the current one.
+    #[error("Current password required when setting new password.")]
+    CurrentPasswordRequired,
+    /// The current password is wrong.
+    #[error("Current password is incorrect.")]
+    CurrentPasswordInvalid,
+    /// Only the service key may do this.
+    #[error("{0}")]
+    NotAdmin(&'static str),
+    /// More password work is waiting than the machine can do soon.
+    #[error("Too many password requests at once; try again")]
+    PasswordQueueFull,
+    /// A hook of the project refused.
+    #[error("{0}")]
+    HookRejected(String),
+    /// A write of a user failed for a reason of the project's own SQL.
+    #[error("Database error saving new user")]
+    SavingUser(#[source] DbError),
+    /// An access token could not be made.
+    #[error("could not issue an access token: {0}")]
+    Issuance(String),
+    /// Something that does not depend on the request.
+    #[error("{0}")]
+    Internal(String),
+    /// Any other failure of the database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl AuthError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Invalid(_) => ErrorCode::ValidationFailed,
+            Self::InvalidCredentials => ErrorCode::InvalidCredentials,
+            Self::EmailNotConfirmed => ErrorCode::EmailNotConfirmed,
+            Self::UserBanned | Self::BearerBanned => ErrorCode::UserBanned,
+            Self::BearerNotFound | Self::UserNotFound => ErrorCode::UserNotFound,
+            Self::SessionNotFound => ErrorCode::SessionNotFound,
+            Self::SessionExpired => ErrorCode::SessionExpired,
+            Self::RefreshTokenNotFound => ErrorCode::RefreshTokenNotFound,
+            Self::RefreshTokenAlreadyUsed => ErrorCode::RefreshTokenAlreadyUsed,
+            Self::RefreshUnavailable(_) | Self::PasswordQueueFull => ErrorCode::ServiceUnavailable,
+            Self::SignupDisabled => ErrorCode::SignupDisabled,
+            Self::UserAlreadyExists => ErrorCode::UserAlreadyExists,
+            Self::EmailExists => ErrorCode::EmailExists,
+            Self::PhoneExists => ErrorCode::PhoneExists,
+            Self::IdExists | Self::UserReferenced(_) => ErrorCode::Conflict,
+            Self::PhoneDisabled => ErrorCode::PhoneProviderDisabled,
+            Self::AnonymousDisabled => ErrorCode::AnonymousProviderDisabled,
+            Self::FeatureDisabled(_) => ErrorCode::FeatureDisabled,
+            Self::WeakPassword { .. } => ErrorCode::WeakPassword,
+            Self::SamePassword => ErrorCode::SamePassword,
+            Self::CurrentPasswordRequired => ErrorCode::CurrentPasswordRequired,
+            Self::CurrentPasswordInvalid => ErrorCode::CurrentPasswordInvalid,
+            Self::NotAdmin(_) => ErrorCode::NotAdmin,
+            Self::HookRejected(_) => ErrorCode::HookRejected,
+            Self::SavingUser(_) | Self::Issuance(_) | Self::Internal(_) | Self::Db(_) => {
+                ErrorCode::UnexpectedFailure
+            }
+        }
+    }
+}
+
+impl From<AuthError> for ApiError {
+    fn from(error: AuthError) -> Self {
+        let public = Self::new(error.code(), error.to_string());
+        match error {
+            AuthError::Db(error) => error.into(),
+            AuthError::SavingUser(cause) if cause.is_transient() => cause.into(),
+            AuthError::SavingUser(cause) | AuthError::UserReferenced(cause) => {
+                public.with_cause(cause)
+            }
+            AuthError::RefreshUnavailable(cause) => public.with_retry_after(1).with_cause(cause),
+            AuthError::PasswordQueueFull => public.with_retry_after(1),
+            AuthError::Issuance(_) | AuthError::Internal(_) => Self::internal(error),
+            AuthError::BearerBanned | AuthError::BearerNotFound => {
+                public.with_status(StatusCode::FORBIDDEN)
+            }
+            AuthError::WeakPassword { .. } => public.with(
+                "weak_password",
+                serde_json::json!({ "reasons": ["length"] }),
+            ),
+            _ => public,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Accounts and sessions, on the wire as Supabase's auth service.
+//!
+//! A **user** is a row of `auth.users`; each way in which it signs in is an identity; each device it is signed in on is
+//! a session. Signing in opens a session and answers two tokens: an access token, a signed JWT that Postgres' policies
+//! read, and a refresh token, an authenticated counter of the session, which is stored nowhere.
+//!
+//! What holds:
+//! - Every query runs as role `sb_auth`, which sees no row of a user's tables.
+//! - A request holds one connection at most, and none while a password is hashed, a hook runs or a token is signed.
+//! - `GET /user` and refresh are one statement each.
+//! - Nothing in an answer, or in the work done for it, tells whether an address has an account, except where
+//!   Supabase's own answer does.
+//! - A refresh is refused (4xx) only when the session is gone; whatever passes is 503.
+
+mod address;
+mod admin;
+mod audit;
+mod claims;
+mod duration;
+mod error;
+mod hooks;
+mod metadata;
+mod model;
+mod password;
+mod queries;
+mod refresh_token;
+mod routes;
+mod session;
+mod signup;
+mod token;
+mod user;
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+pub use admin::{ListUsers, NewAccount, add_user, list_users, remove_user};
+pub use claims::{ClaimsContext, ClaimsProvider};
+pub use error::AuthError;
+pub use hooks::{Extensions, Hook, HookContext, HookRejection};
+pub use model::{Client, Identity, TokenResponse, User, UserPage};
+pub use routes::router;
+
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::db::{Db, DbError, SqlState};
+use crate::telemetry::Metrics;
+
+/// Signs access tokens and knows the public keys; `app.rs` passes the key ring's functions.
+#[derive(Clone)]
+pub struct TokenIssuer {
+    /// The compact JWT of claims, signed with the active key; an error is for the log.
+    pub sign: SignToken,
+    /// The JSON text of the public key set.
+    pub jwks: Arc<dyn Fn() -> Arc<str> + Send + Sync>,
+}
+
+/// Signs claims.
+pub type SignToken = Arc<dyn Fn(&Map<String, Value>) -> Result<String, String> + Send + Sync>;
+
+impl std::fmt::Debug for TokenIssuer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenIssuer")
+    }
+}
+
+/// Handle on the auth service. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Auth(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    db: Db,
+    tokens: TokenIssuer,
+    clock: Clock,
+    config: config::Handle,
+    mac_key: refresh_token::MacKey,
+    extensions: Extensions,
+    passwords: password::Passwords,
+}
+
+impl Auth {
+    /// Builds the service. `secret` authenticates refresh tokens and must be the same on all nodes.
+    ///
+    /// # Errors
+    /// [`AuthError::Internal`] when the settings of argon2 cannot be used.
+    pub fn new(
+        db: Db,
+        tokens: TokenIssuer,
+        clock: Clock,
+        config: config::Handle,
+        secret: &[u8; 32],
+        extensions: Extensions,
+        metrics: &Metrics,
+    ) -> Result<Self, AuthError> {
+        let passwords = password::Passwords::new(&config.current().auth, metrics)?;
+        Ok(Self(Arc::new(Inner {
+            db,
+            tokens,
+            clock,
+            config,
+            mac_key: refresh_token::MacKey::new(secret),
+            extensions,
+            passwords,
+        })))
+    }
+
+    fn db(&self) -> &Db {
+        &self.0.db
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    fn config(&self) -> Arc<Config> {
+        self.0.config.current()
+    }
+
+    fn mac_key(&self) -> &refresh_token::MacKey {
+        &self.0.mac_key
+    }
+
+    fn extensions(&self) -> &Extensions {
+        &self.0.extensions
+    }
+
+    fn passwords(&self) -> &password::Passwords {
+        &self.0.passwords
+    }
+
+    fn sign(&self, claims: &Map<String, Value>) -> Result<String, String> {
+        (self.0.tokens.sign)(claims)
+    }
+
+    fn jwks(&self) -> Arc<str> {
+        (self.0.tokens.jwks)()
+    }
+}
+
+/// What a failed write of a user means. Constraints are told by schema and name: the project's triggers write to its
+/// own tables in the same statement.
+fn saving(error: DbError) -> AuthError {
+    if error.code() == Some(&SqlState::UNIQUE_VIOLATION) && error.schema() == Some("auth") {
+        match error.constraint() {
+            Some("users_email_partial_key") => return AuthError::EmailExists,
+            Some("users_phone_key") => return AuthError::PhoneExists,
+            Some("users_pkey") => return AuthError::IdExists,
+            _ => {}
+        }
+    }
+    AuthError::SavingUser(error)
+}

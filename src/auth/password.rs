@@ -1,0 +1,279 @@
+//! Passwords: rules for new ones, hashing and checking.
+//!
+//! Hashing takes tens of milliseconds of a core and megabytes of memory, so it never runs on the threads that serve
+//! requests: a fixed number of hashes run at once, a fixed number wait, and the rest is told to come back.
+
+use std::sync::Arc;
+
+use argon2::password_hash::PasswordVerifier as _;
+use argon2::password_hash::phc::{Ident, Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, Version};
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::Semaphore;
+
+use super::AuthError;
+use crate::clock::random_bytes;
+use crate::config;
+use crate::telemetry::Metrics;
+
+/// No password is longer, in bytes.
+pub(super) const MAX_BYTES: usize = 1024;
+
+/// Bounds on the parameters of a stored hash: an imported one must not stop the machine.
+const MAX_MEMORY_KIB: u32 = 256 * 1024;
+const MAX_ITERATIONS: u32 = 10;
+const MAX_LANES: u32 = 16;
+
+/// Hashes and checks passwords.
+#[derive(Debug)]
+pub(super) struct Passwords {
+    argon2: Argon2<'static>,
+    /// Checked in place of a hash that does not exist, so that every sign-in costs the same.
+    dummy: PasswordHash,
+    /// Running and waiting.
+    admitted: Arc<Semaphore>,
+    running: Arc<Semaphore>,
+    hashes: Counter,
+}
+
+impl Passwords {
+    /// Reads the cost settings.
+    ///
+    /// # Errors
+    /// [`AuthError::Internal`] when argon2 does not take them.
+    pub(super) fn new(config: &config::Auth, metrics: &Metrics) -> Result<Self, AuthError> {
+        let params = Params::new(
+            config.argon2_memory_kib,
+            config.argon2_iterations,
+            config.argon2_parallelism,
+            None,
+        )
+        .map_err(|error| AuthError::Internal(format!("auth.argon2_…: {error}")))?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let at_once = match config.argon2_concurrency {
+            0 => cores,
+            limit => limit,
+        };
+        let hashes = Counter::default();
+        metrics.register(|registry| {
+            let help = "Argon2 computations, of new passwords and of checks";
+            registry.register("auth_password_hashes", help, hashes.clone());
+        });
+        Ok(Self {
+            dummy: dummy(&params)?,
+            argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
+            admitted: Arc::new(Semaphore::new(at_once.saturating_add(config.argon2_queue))),
+            running: Arc::new(Semaphore::new(at_once)),
+            hashes,
+        })
+    }
+
+    /// The PHC text of a new hash.
+    pub(super) async fn hash(&self, password: &str) -> Result<String, AuthError> {
+        let (argon2, password) = (self.argon2.clone(), password.to_owned());
+        let salt: [u8; 16] = random_bytes();
+        self.run(move || argon2.hash_password_with_salt(password.as_bytes(), &salt))
+            .await?
+            .map(|hash| hash.to_string())
+            .map_err(|error| AuthError::Internal(format!("could not hash a password: {error}")))
+    }
+
+    /// Whether `password` is the one of `hash`. Without a usable hash the answer is no, after the same work.
+    pub(super) async fn verify(
+        &self,
+        password: &str,
+        hash: Option<&str>,
+    ) -> Result<bool, AuthError> {
+        if password.len() > MAX_BYTES {
+            return Ok(false);
+        }
+        let known = hash.and_then(|text| usable(text).ok());
+        let is_known = known.is_some();
+        let hash = known.unwrap_or_else(|| self.dummy.clone());
+        let (argon2, password) = (self.argon2.clone(), password.to_owned());
+        let matches = self
+            .run(move || argon2.verify_password(password.as_bytes(), &hash).is_ok())
+            .await?;
+        Ok(is_known && matches)
+    }
+
+    /// Runs `work` on a thread for blocking work. The permits go with it: a client that leaves does not free a place
+    /// before the work has ended.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, AuthError> {
+        let admission = Arc::clone(&self.admitted)
+            .try_acquire_owned()
+            .map_err(|_| AuthError::PasswordQueueFull)?;
+        let turn = Arc::clone(&self.running)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
+        self.hashes.inc();
+        let permits = (admission, turn);
+        let task = tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(permits);
+            result
+        });
+        task.await
+            .map_err(|error| AuthError::Internal(format!("password work failed: {error}")))
+    }
+}
+
+/// Checks a new password against the rules.
+///
+/// # Errors
+/// [`AuthError::WeakPassword`], or [`AuthError::Invalid`] when it is too long.
+pub(super) fn check_new(password: &str, config: &config::Auth) -> Result<(), AuthError> {
+    if password.len() > MAX_BYTES {
+        return Err(AuthError::Invalid(
+            "Password cannot be longer than 1024 bytes",
+        ));
+    }
+    let min_length = config.password_min_length;
+    if password.chars().count() < min_length {
+        return Err(AuthError::WeakPassword { min_length });
+    }
+    Ok(())
+}
+
+/// Checks a hash that an admin brings along.
+///
+/// # Errors
+/// [`AuthError::Invalid`] for anything but an argon2 PHC string with affordable parameters.
+pub(super) fn check_imported(hash: &str) -> Result<(), AuthError> {
+    usable(hash).map(drop)
+}
+
+fn usable(text: &str) -> Result<PasswordHash, AuthError> {
+    const INVALID: AuthError =
+        AuthError::Invalid("password_hash must be an argon2 hash in PHC format");
+    if text.len() > 255 {
+        return Err(INVALID);
+    }
+    let hash = PasswordHash::new(text).map_err(|_| INVALID)?;
+    if Algorithm::new(hash.algorithm.as_str()).is_err()
+        || hash.salt.is_none()
+        || hash.hash.is_none()
+    {
+        return Err(INVALID);
+    }
+    let params = Params::try_from(&hash).map_err(|_| INVALID)?;
+    if params.m_cost() > MAX_MEMORY_KIB
+        || params.t_cost() > MAX_ITERATIONS
+        || params.p_cost() > MAX_LANES
+    {
+        return Err(AuthError::Invalid(
+            "password_hash asks for more work than this server does",
+        ));
+    }
+    Ok(hash)
+}
+
+/// A well-formed hash that no password has: its output is random.
+fn dummy(params: &Params) -> Result<PasswordHash, AuthError> {
+    let bad = |error: &dyn std::fmt::Display| AuthError::Internal(format!("argon2: {error}"));
+    Ok(PasswordHash {
+        algorithm: Ident::new("argon2id").map_err(|error| bad(&error))?,
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(params).map_err(|error| bad(&error))?,
+        salt: Some(Salt::new(&random_bytes::<16>()).map_err(|error| bad(&error))?),
+        hash: Some(Output::new(&random_bytes::<32>()).map_err(|error| bad(&error))?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> config::Auth {
+        config::Auth {
+            argon2_memory_kib: 64,
+            argon2_iterations: 1,
+            argon2_concurrency: 1,
+            argon2_queue: 1,
+            ..config::Auth::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn unknown_users_cost_one_hash_like_known_ones() {
+        let passwords = Passwords::new(&config(), &Metrics::default()).unwrap();
+        let hash = passwords.hash("correct horse").await.unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{hash}");
+        for (password, stored, expected) in [
+            ("correct horse", Some(hash.as_str()), true),
+            ("wrong horse", Some(hash.as_str()), false),
+            ("correct horse", None, false),
+            (
+                "correct horse",
+                Some("$2a$10$abcdefghijklmnopqrstuv"),
+                false,
+            ),
+        ] {
+            let before = passwords.hashes.get();
+            assert_eq!(passwords.verify(password, stored).await.unwrap(), expected);
+            assert_eq!(passwords.hashes.get(), before + 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_in_the_queue_is_refused() {
+        let passwords = Arc::new(Passwords::new(&config(), &Metrics::default()).unwrap());
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let running = passwords.run(move || wait.recv());
+        let waiting = passwords.run(|| ());
+        let refused = async {
+            tokio::task::yield_now().await;
+            passwords.run(|| ()).await
+        };
+        let refused = async {
+            let refused = refused.await;
+            release.send(()).unwrap();
+            refused
+        };
+        let (first, second, third) = tokio::join!(running, waiting, refused);
+        assert!(first.is_ok() && second.is_ok());
+        assert!(
+            matches!(third, Err(AuthError::PasswordQueueFull)),
+            "{third:?}"
+        );
+    }
+
+    #[test]
+    fn imported_hashes_are_bounded() {
+        let tail = "$c29tZXNhbHRzb21lc2FsdA$c29tZWhhc2hzb21laGFzaHNvbWVoYXNoc29tZWhhc2g";
+        for (head, ok) in [
+            ("$argon2id$v=19$m=19456,t=2,p=1", true),
+            ("$argon2i$v=19$m=4096,t=3,p=1", true),
+            ("$argon2id$v=19$m=4194304,t=2,p=1", false),
+            ("$argon2id$v=19$m=65536,t=1000,p=1", false),
+            ("$argon2id$v=19$m=65536,t=1,p=255", false),
+            ("$scrypt$ln=15,r=8,p=1", false),
+        ] {
+            assert_eq!(
+                check_imported(&format!("{head}{tail}")).is_ok(),
+                ok,
+                "{head}"
+            );
+        }
+        assert!(
+            check_imported("$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy").is_err()
+        );
+        assert!(check_imported("$argon2id$v=19$m=4096,t=3,p=1").is_err());
+    }
+
+    #[test]
+    fn new_passwords_follow_the_rules() {
+        let config = config::Auth::default();
+        assert!(matches!(
+            check_new("12345", &config),
+            Err(AuthError::WeakPassword { min_length: 6 })
+        ));
+        assert!(check_new("пароль", &config).is_ok());
+        assert!(check_new(&"a".repeat(1024), &config).is_ok());
+        assert!(check_new(&"a".repeat(1025), &config).is_err());
+    }
+}

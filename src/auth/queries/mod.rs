@@ -1,0 +1,82 @@
+//! All SQL of the auth service. It runs as role `sb_auth`.
+
+macro_rules! user_columns {
+    () => {
+        "u.id
+       , u.aud
+       , u.role
+       , u.email
+       , u.email_confirmed_at
+       , u.invited_at
+       , u.phone
+       , u.phone_confirmed_at
+       , u.confirmation_sent_at
+       , u.confirmed_at
+       , u.recovery_sent_at
+       , u.email_change
+       , u.email_change_sent_at
+       , u.phone_change
+       , u.phone_change_sent_at
+       , u.reauthentication_sent_at
+       , u.last_sign_in_at
+       , u.raw_app_meta_data
+       , u.raw_user_meta_data
+       , u.created_at
+       , u.updated_at
+       , u.banned_until
+       , u.deleted_at
+       , u.is_anonymous"
+    };
+}
+
+macro_rules! identity_columns {
+    () => {
+        "i.id as identity_id
+       , i.provider_id
+       , i.identity_data
+       , i.provider
+       , i.last_sign_in_at as identity_last_sign_in_at
+       , i.created_at as identity_created_at
+       , i.updated_at as identity_updated_at
+       , i.email as identity_email"
+    };
+}
+
+mod refresh;
+mod rows;
+mod session;
+mod user;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+pub(super) use refresh::{RefreshLimits, Refreshed, refresh};
+pub(super) use session::{
+    Scope, SignIn, end_sessions, find_session_user, insert_session, mark_seen, sign_in, sign_out,
+};
+pub(super) use user::{
+    Credentials, LiveSession, NewUser, UserChange, count_users, delete_user, find_credentials,
+    find_credentials_by_email, find_credentials_by_phone, find_user, insert_user, list_users,
+    read_user, soft_delete_user, update_user, write_identity,
+};
+
+use super::model::Client;
+use crate::db::{DbError, Tx};
+
+/// Appends to the audit log.
+pub(super) async fn log(
+    tx: &Tx,
+    payload: &Value,
+    (client, at): (&Client, DateTime<Utc>),
+) -> Result<u64, DbError> {
+    let sql = "
+    insert into auth.audit_log_entries
+      (payload, created_at, ip_address)
+    values
+      ($1, $2, $3)";
+    tx.execute(sql, &[&payload, &at, &ip_text(client)]).await
+}
+
+fn ip_text(client: &Client) -> String {
+    client.ip.map(|ip| ip.to_string()).unwrap_or_default()
+}

@@ -1,0 +1,171 @@
+//! The exchange of a refresh token, one statement.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use super::ip_text;
+use super::rows::users;
+use crate::auth::model::{Client, Session, User};
+use crate::db::{DbError, SystemConnection};
+
+/// How long what is accepted at a refresh.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::auth) struct RefreshLimits {
+    pub(in crate::auth) ttl: TimeDelta,
+    pub(in crate::auth) reuse_interval: TimeDelta,
+}
+
+/// What became of a refresh.
+#[derive(Debug)]
+pub(in crate::auth) enum Refreshed {
+    /// These are the session's current state and its user.
+    Current(Session, User),
+    /// No such session, or a counter it never had.
+    Unknown,
+    /// The user is banned.
+    Banned,
+    /// The session has reached its time limit.
+    Expired,
+    /// The token was used before; the session is deleted.
+    Reused,
+}
+
+/// One statement decides and acts under the row's lock: a caller that waited for another sees what that one wrote.
+/// The parent of the current token is good within the reuse interval; after that only to repair a lost response:
+/// while nothing issued with the current token has come back, three times, for a day.
+const REFRESH: &str = concat!(
+    "
+    with s as materialized (
+      select s.id
+           , s.user_id
+           , s.created_at
+           , s.refreshed_at
+           , s.not_after
+           , s.aal
+           , s.amr
+           , s.refresh_token_counter
+           , s.refresh_token_seen
+           , s.refresh_token_reuse_count
+        from auth.sessions s
+       where s.id = $1
+         for update
+    ), u as materialized (
+      select ", user_columns!(), "
+           , u.is_sso_user
+           , s.id as session_id
+           , s.aal
+           , s.amr
+           , s.refresh_token_counter
+           , case
+               when s.refresh_token_counter < $2 then 'unknown'
+               when u.banned_until > $3 then 'banned'
+               when s.not_after <= $3 then 'expired'
+               when coalesce(s.refreshed_at, s.created_at) <= $4 then 'expired'
+               when s.refresh_token_counter = $2 then 'rotated'
+               when s.refresh_token_counter > $2 + 1 then 'reused'
+               when s.refreshed_at >= $5 then 'repeated'
+               when s.refresh_token_seen then 'reused'
+               when s.refresh_token_reuse_count >= 3 then 'reused'
+               when s.refreshed_at >= $6 then 'recovered'
+               else 'reused'
+             end as outcome
+        from s
+        join auth.users u
+          on u.id = s.user_id
+    ), rotated as (
+      update auth.sessions s
+         set refresh_token_counter = s.refresh_token_counter + 1
+           , refresh_token_seen = false
+           , refresh_token_reuse_count = 0
+           , refreshed_at = $3
+           , updated_at = $3
+           , ip = $7
+           , user_agent = $8
+        from u
+       where s.id = u.session_id
+         and u.outcome = 'rotated'
+    ), recovered as (
+      update auth.sessions s
+         set refresh_token_reuse_count = s.refresh_token_reuse_count + 1
+           , updated_at = $3
+        from u
+       where s.id = u.session_id
+         and u.outcome = 'recovered'
+    ), ended as (
+      delete from auth.sessions s
+       using u
+       where s.id = u.session_id
+         and u.outcome = 'reused'
+    ), logged as (
+      insert into auth.audit_log_entries
+        (payload, created_at, ip_address)
+      select json_build_object(
+               'actor_id', u.id,
+               'actor_username', coalesce(u.email, u.phone, ''),
+               'actor_via_sso', u.is_sso_user,
+               'action', case u.outcome when 'reused' then 'token_revoked' else 'token_refreshed' end,
+               'log_type', 'token',
+               'traits', json_build_object('session_id', u.session_id, 'outcome', u.outcome)
+             )
+           , $3
+           , $9
+        from u
+       where u.outcome in ('rotated', 'recovered', 'reused')
+    )
+    select ", user_columns!(), "
+         , ", identity_columns!(), "
+         , u.outcome
+         , u.session_id
+         , u.aal
+         , u.amr
+         , u.refresh_token_counter
+      from u
+      left join auth.identities i
+        on i.user_id = u.id"
+);
+
+/// Exchanges the token `counter` of a session.
+pub(in crate::auth) async fn refresh(
+    db: &SystemConnection,
+    (session_id, counter): (Uuid, i64),
+    limits: RefreshLimits,
+    now: DateTime<Utc>,
+    client: &Client,
+) -> Result<Refreshed, DbError> {
+    let rows = db
+        .query(
+            REFRESH,
+            &[
+                &session_id,
+                &counter,
+                &now,
+                &(now - limits.ttl),
+                &(now - limits.reuse_interval),
+                &(now - TimeDelta::hours(24)),
+                &client.ip,
+                &client.user_agent,
+                &ip_text(client),
+            ],
+        )
+        .await?;
+    let Some(row) = rows.first() else {
+        return Ok(Refreshed::Unknown);
+    };
+    let rotated = match row.get("outcome") {
+        "rotated" => 1,
+        "repeated" | "recovered" => 0,
+        "banned" => return Ok(Refreshed::Banned),
+        "expired" => return Ok(Refreshed::Expired),
+        "reused" => return Ok(Refreshed::Reused),
+        _ => return Ok(Refreshed::Unknown),
+    };
+    let session = Session {
+        id: session_id,
+        aal: row.get("aal"),
+        amr: row.get("amr"),
+        counter: row.get::<_, i64>("refresh_token_counter") + rotated,
+    };
+    Ok(users(&rows)
+        .pop()
+        .map_or(Refreshed::Unknown, |user| Refreshed::Current(session, user)))
+}

@@ -1,0 +1,379 @@
+//! Users and their identities.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::rows::users;
+use crate::auth::model::User;
+use crate::db::{DbError, SystemConnection, Tx};
+
+const FIND_USER: &str = concat!(
+    "
+    select ",
+    user_columns!(),
+    "
+         , ",
+    identity_columns!(),
+    "
+         , s.refresh_token_counter
+         , s.refresh_token_seen
+      from auth.users u
+      left join auth.sessions s
+        on s.id = $2
+       and s.user_id = u.id
+      left join auth.identities i
+        on i.user_id = u.id
+     where u.id = $1"
+);
+
+/// The state of the session a token names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::auth) struct LiveSession {
+    /// Counter of the current refresh token.
+    pub(in crate::auth) counter: i64,
+    /// Whether the current tokens have come back.
+    pub(in crate::auth) seen: bool,
+}
+
+/// A user, and the session `session_id` if it is one of the user's and lives.
+pub(in crate::auth) async fn find_user(
+    db: &SystemConnection,
+    user_id: Uuid,
+    session_id: Option<Uuid>,
+) -> Result<Option<(User, Option<LiveSession>)>, DbError> {
+    let rows = db.query(FIND_USER, &[&user_id, &session_id]).await?;
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    let session = row
+        .get::<_, Option<i64>>("refresh_token_counter")
+        .map(|counter| LiveSession {
+            counter,
+            seen: row.get("refresh_token_seen"),
+        });
+    Ok(users(&rows).pop().map(|user| (user, session)))
+}
+
+/// The same within a transaction, without a session.
+pub(in crate::auth) async fn read_user(tx: &Tx, user_id: Uuid) -> Result<Option<User>, DbError> {
+    let rows = tx.query(FIND_USER, &[&user_id, &None::<Uuid>]).await?;
+    Ok(users(&rows).pop())
+}
+
+/// What a password sign-in needs to know before the password is checked.
+#[derive(Debug)]
+pub(in crate::auth) struct Credentials {
+    pub(in crate::auth) user_id: Uuid,
+    /// Address, else number.
+    pub(in crate::auth) name: String,
+    pub(in crate::auth) password_hash: Option<String>,
+    pub(in crate::auth) banned_until: Option<DateTime<Utc>>,
+    pub(in crate::auth) is_confirmed: bool,
+}
+
+macro_rules! credential_columns {
+    () => {
+        "u.id
+       , coalesce(u.email, u.phone, '') as name
+       , u.encrypted_password
+       , u.banned_until
+       , u.confirmed_at is not null as is_confirmed"
+    };
+}
+
+/// The account with an address. `email` is in its stored spelling.
+pub(in crate::auth) async fn find_credentials_by_email(
+    db: &SystemConnection,
+    email: &str,
+) -> Result<Option<Credentials>, DbError> {
+    let sql = concat!(
+        "
+    select ",
+        credential_columns!(),
+        "
+      from auth.users u
+     where lower(u.email) = $1
+       and not u.is_sso_user"
+    );
+    let row = db.query_opt(sql, &[&email]).await?;
+    Ok(row.as_ref().map(credentials))
+}
+
+/// The account with a number.
+pub(in crate::auth) async fn find_credentials_by_phone(
+    db: &SystemConnection,
+    phone: &str,
+) -> Result<Option<Credentials>, DbError> {
+    let sql = concat!(
+        "
+    select ",
+        credential_columns!(),
+        "
+      from auth.users u
+     where u.phone = $1
+       and not u.is_sso_user"
+    );
+    let row = db.query_opt(sql, &[&phone]).await?;
+    Ok(row.as_ref().map(credentials))
+}
+
+/// The account with an id.
+pub(in crate::auth) async fn find_credentials(
+    db: &SystemConnection,
+    user_id: Uuid,
+) -> Result<Option<Credentials>, DbError> {
+    let sql = concat!(
+        "
+    select ",
+        credential_columns!(),
+        "
+      from auth.users u
+     where u.id = $1"
+    );
+    let row = db.query_opt(sql, &[&user_id]).await?;
+    Ok(row.as_ref().map(credentials))
+}
+
+fn credentials(row: &Row) -> Credentials {
+    let hash: Option<String> = row.get("encrypted_password");
+    Credentials {
+        user_id: row.get("id"),
+        name: row.get("name"),
+        password_hash: hash.filter(|hash| !hash.is_empty()),
+        banned_until: row.get("banned_until"),
+        is_confirmed: row.get("is_confirmed"),
+    }
+}
+
+/// A user to insert.
+#[derive(Debug)]
+pub(in crate::auth) struct NewUser<'a> {
+    pub(in crate::auth) id: Uuid,
+    pub(in crate::auth) aud: &'a str,
+    pub(in crate::auth) role: &'a str,
+    pub(in crate::auth) email: Option<&'a str>,
+    pub(in crate::auth) phone: Option<&'a str>,
+    pub(in crate::auth) password_hash: Option<&'a str>,
+    pub(in crate::auth) email_confirmed: bool,
+    pub(in crate::auth) phone_confirmed: bool,
+    pub(in crate::auth) app_metadata: &'a Value,
+    pub(in crate::auth) user_metadata: &'a Value,
+    pub(in crate::auth) banned_until: Option<DateTime<Utc>>,
+    pub(in crate::auth) signs_in: bool,
+    pub(in crate::auth) at: DateTime<Utc>,
+}
+
+/// Inserts a user. Zero rows: a trigger of the project suppressed it.
+pub(in crate::auth) async fn insert_user(tx: &Tx, new: &NewUser<'_>) -> Result<u64, DbError> {
+    let sql = "
+    insert into auth.users
+      ( instance_id, id, aud, role, email, phone, encrypted_password, email_confirmed_at, phone_confirmed_at
+      , raw_app_meta_data, raw_user_meta_data, banned_until, last_sign_in_at, created_at, updated_at )
+    values
+      ( '00000000-0000-0000-0000-000000000000', $1, $2, $3, $4, $5, $6, $7, $8
+      , $9, $10, $11, $12, $13, $13 )";
+    let at = |condition: bool| condition.then_some(new.at);
+    tx.execute(
+        sql,
+        &[
+            &new.id,
+            &new.aud,
+            &new.role,
+            &new.email,
+            &new.phone,
+            &new.password_hash,
+            &at(new.email_confirmed),
+            &at(new.phone_confirmed),
+            &new.app_metadata,
+            &new.user_metadata,
+            &new.banned_until,
+            &at(new.signs_in),
+            &new.at,
+        ],
+    )
+    .await
+}
+
+/// Writes the identity a user has under its own id (providers `email` and `phone`).
+pub(in crate::auth) async fn write_identity(
+    tx: &Tx,
+    (user_id, provider): (Uuid, &str),
+    data: &Value,
+    at: DateTime<Utc>,
+) -> Result<u64, DbError> {
+    let sql = "
+    insert into auth.identities as i
+      (provider_id, user_id, identity_data, provider, last_sign_in_at, created_at, updated_at)
+    values
+      ($1::uuid::text, $1, $2, $3, $4, $4, $4)
+    on conflict (provider_id, provider) do update
+       set identity_data = i.identity_data || excluded.identity_data
+         , updated_at = excluded.updated_at";
+    tx.execute(sql, &[&user_id, &data, &provider, &at]).await
+}
+
+/// Changes of a user; what is `None`, empty or false stays as it is.
+#[derive(Debug, Default)]
+pub(in crate::auth) struct UserChange<'a> {
+    pub(in crate::auth) email: Option<&'a str>,
+    pub(in crate::auth) phone: Option<&'a str>,
+    pub(in crate::auth) password_hash: Option<&'a str>,
+    pub(in crate::auth) email_confirmed: bool,
+    pub(in crate::auth) phone_confirmed: bool,
+    pub(in crate::auth) user_metadata: (Value, Vec<String>),
+    pub(in crate::auth) app_metadata: (Value, Vec<String>),
+    pub(in crate::auth) role: Option<&'a str>,
+    pub(in crate::auth) aud: Option<&'a str>,
+    /// Outer `None`: no change; inner: the ban is lifted.
+    pub(in crate::auth) banned_until: Option<Option<DateTime<Utc>>>,
+    /// The change is made only while this is the password.
+    pub(in crate::auth) checked_hash: Option<&'a str>,
+}
+
+/// Changes a user. Zero rows: there is none, or its password is another by now.
+pub(in crate::auth) async fn update_user(
+    tx: &Tx,
+    user_id: Uuid,
+    change: &UserChange<'_>,
+    at: DateTime<Utc>,
+) -> Result<u64, DbError> {
+    let sql = "
+    update auth.users u
+       set email = coalesce($2, u.email)
+         , phone = coalesce($3, u.phone)
+         , encrypted_password = coalesce($4, u.encrypted_password)
+         , email_confirmed_at = case when $5 then $6 else u.email_confirmed_at end
+         , phone_confirmed_at = case when $7 then $6 else u.phone_confirmed_at end
+         , raw_user_meta_data = (
+             coalesce(case jsonb_typeof(u.raw_user_meta_data) when 'object' then u.raw_user_meta_data end, '{}') || $8
+           ) - $9::text[]
+         , raw_app_meta_data = (
+             coalesce(case jsonb_typeof(u.raw_app_meta_data) when 'object' then u.raw_app_meta_data end, '{}') || $10
+           ) - $11::text[]
+         , role = coalesce($12, u.role)
+         , aud = coalesce($13, u.aud)
+         , banned_until = case when $14 then $15 else u.banned_until end
+         , updated_at = $6
+     where u.id = $1
+       and ($16::text is null or u.encrypted_password = $16)";
+    let (user_set, user_removed) = object(&change.user_metadata);
+    let (app_set, app_removed) = object(&change.app_metadata);
+    tx.execute(
+        sql,
+        &[
+            &user_id,
+            &change.email,
+            &change.phone,
+            &change.password_hash,
+            &change.email_confirmed,
+            &at,
+            &change.phone_confirmed,
+            &user_set,
+            &user_removed,
+            &app_set,
+            &app_removed,
+            &change.role,
+            &change.aud,
+            &change.banned_until.is_some(),
+            &change.banned_until.flatten(),
+            &change.checked_hash,
+        ],
+    )
+    .await
+}
+
+fn object((set, removed): &(Value, Vec<String>)) -> (Value, &[String]) {
+    let set = if set.is_object() {
+        set.clone()
+    } else {
+        Value::Object(Map::new())
+    };
+    (set, removed)
+}
+
+/// Deletes a user with everything that cascades.
+pub(in crate::auth) async fn delete_user(tx: &Tx, user_id: Uuid) -> Result<u64, DbError> {
+    let sql = "
+    delete from auth.users u
+     where u.id = $1";
+    tx.execute(sql, &[&user_id]).await
+}
+
+/// Keeps the row, without anything personal and without a way to sign in.
+pub(in crate::auth) async fn soft_delete_user(
+    tx: &Tx,
+    user_id: Uuid,
+    at: DateTime<Utc>,
+) -> Result<u64, DbError> {
+    let sql = "
+    with identities as (
+      delete from auth.identities i
+       where i.user_id = $1
+    ), sessions as (
+      delete from auth.sessions s
+       where s.user_id = $1
+    )
+    update auth.users u
+       set email = null
+         , phone = null
+         , email_change = null
+         , phone_change = ''
+         , encrypted_password = null
+         , raw_user_meta_data = '{}'
+         , raw_app_meta_data = '{}'
+         , deleted_at = $2
+         , updated_at = $2
+     where u.id = $1";
+    tx.execute(sql, &[&user_id, &at]).await
+}
+
+/// A page of users, newest first, whose address or number contains `filter`.
+pub(in crate::auth) async fn list_users(
+    db: &SystemConnection,
+    filter: Option<&str>,
+    (limit, offset): (i64, i64),
+) -> Result<Vec<User>, DbError> {
+    let sql = concat!(
+        "
+    select ",
+        user_columns!(),
+        "
+         , ",
+        identity_columns!(),
+        "
+      from (
+        select u.id
+          from auth.users u
+         where $1::text is null
+            or strpos(lower(u.email), lower($1)) > 0
+            or strpos(u.phone, $1) > 0
+         order by u.created_at desc, u.id desc
+         limit $2
+        offset $3
+      ) page
+      join auth.users u
+        on u.id = page.id
+      left join auth.identities i
+        on i.user_id = u.id
+     order by u.created_at desc, u.id desc"
+    );
+    let rows = db.query(sql, &[&filter, &limit, &offset]).await?;
+    Ok(users(&rows))
+}
+
+/// How many users [`list_users`] has on all pages.
+pub(in crate::auth) async fn count_users(
+    db: &SystemConnection,
+    filter: Option<&str>,
+) -> Result<i64, DbError> {
+    let sql = "
+    select count(*) as total
+      from auth.users u
+     where $1::text is null
+        or strpos(lower(u.email), lower($1)) > 0
+        or strpos(u.phone, $1) > 0";
+    let row = db.query_one(sql, &[&filter]).await?;
+    Ok(row.get("total"))
+}

@@ -1,0 +1,44 @@
+//! From HTTP to the services and back.
+
+mod admin_users;
+mod bearer;
+mod logout;
+mod meta;
+mod signup;
+mod token;
+mod user;
+mod version;
+
+use axum::Router;
+use axum::middleware::from_fn;
+use axum::routing::{get, post};
+
+use super::Auth;
+use crate::http::middleware::{method_not_allowed, not_found};
+
+/// The routes of the service, to be mounted at `/auth/v1`.
+pub fn router(auth: Auth) -> Router {
+    Router::new()
+        .route("/signup", post(signup::sign_up))
+        .route("/token", post(token::grant))
+        .route("/refresh", post(token::refresh))
+        .route("/logout", post(logout::sign_out))
+        .route("/user", get(user::show).put(user::update))
+        .route("/settings", get(meta::settings))
+        .route("/health", get(meta::health))
+        .route("/.well-known/jwks.json", get(meta::jwks))
+        .route(
+            "/admin/users",
+            get(admin_users::list).post(admin_users::create),
+        )
+        .route(
+            "/admin/users/{id}",
+            get(admin_users::show)
+                .put(admin_users::update)
+                .delete(admin_users::delete),
+        )
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(version::layer))
+        .with_state(auth)
+}

@@ -1,0 +1,72 @@
+//! `POST /token` and its short form `POST /refresh`.
+
+use axum::extract::State;
+use serde::Deserialize;
+
+use crate::auth::model::{Client, TokenResponse};
+use crate::auth::session::{self, PasswordGrant};
+use crate::auth::{Auth, AuthError};
+use crate::http::{ApiError, Json, Query};
+
+#[derive(Deserialize)]
+pub(super) struct Grant {
+    grant_type: Option<String>,
+}
+
+/// The body of any grant; other members are ignored.
+#[derive(Deserialize)]
+pub(super) struct Body {
+    email: Option<String>,
+    phone: Option<String>,
+    password: Option<String>,
+    refresh_token: Option<String>,
+}
+
+/// Without `grant_type` it is a password sign-in.
+pub(super) async fn grant(
+    State(auth): State<Auth>,
+    client: Client,
+    Query(grant): Query<Grant>,
+    Json(body): Json<Body>,
+) -> Result<Json<TokenResponse>, ApiError> {
+    match grant.grant_type.as_deref() {
+        None | Some("password") => sign_in(&auth, body, &client).await,
+        Some("refresh_token") => exchange(&auth, body, &client).await,
+        Some(_) => Err(AuthError::Invalid("unsupported_grant_type").into()),
+    }
+}
+
+pub(super) async fn refresh(
+    State(auth): State<Auth>,
+    client: Client,
+    Json(body): Json<Body>,
+) -> Result<Json<TokenResponse>, ApiError> {
+    exchange(&auth, body, &client).await
+}
+
+async fn sign_in(
+    auth: &Auth,
+    body: Body,
+    client: &Client,
+) -> Result<Json<TokenResponse>, ApiError> {
+    let grant = PasswordGrant {
+        email: body.email,
+        phone: body.phone,
+        password: body.password.unwrap_or_default(),
+    };
+    Ok(Json(
+        session::sign_in_with_password(auth, grant, client).await?,
+    ))
+}
+
+async fn exchange(
+    auth: &Auth,
+    body: Body,
+    client: &Client,
+) -> Result<Json<TokenResponse>, ApiError> {
+    let token = body.refresh_token.unwrap_or_default();
+    if token.is_empty() {
+        return Err(AuthError::Invalid("refresh_token required").into());
+    }
+    Ok(Json(session::refresh(auth, &token, client).await?))
+}

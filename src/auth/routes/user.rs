@@ -1,0 +1,47 @@
+//! `GET` and `PUT /user`.
+
+use axum::extract::State;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::bearer::SignedIn;
+use crate::auth::Auth;
+use crate::auth::model::{Client, User};
+use crate::auth::user::{self, UserUpdate};
+use crate::http::{ApiError, Json};
+
+pub(super) async fn show(
+    caller: SignedIn,
+    State(auth): State<Auth>,
+) -> Result<Json<User>, ApiError> {
+    Ok(Json(user::current_user(&auth, caller.bearer()).await?))
+}
+
+/// The body; other members are ignored.
+#[derive(Deserialize)]
+pub(super) struct Body {
+    email: Option<String>,
+    phone: Option<String>,
+    password: Option<String>,
+    current_password: Option<String>,
+    data: Option<Value>,
+    app_metadata: Option<Value>,
+}
+
+pub(super) async fn update(
+    caller: SignedIn,
+    State(auth): State<Auth>,
+    client: Client,
+    Json(body): Json<Body>,
+) -> Result<Json<User>, ApiError> {
+    let input = UserUpdate {
+        email: body.email,
+        phone: body.phone,
+        password: body.password,
+        current_password: body.current_password,
+        data: body.data,
+        app_metadata: body.app_metadata,
+    };
+    let updated = user::update(&auth, caller.bearer(), input, &client).await?;
+    Ok(Json(updated))
+}

@@ -1,0 +1,181 @@
+//! Sessions: password sign-in, refresh and sign-out.
+
+use chrono::TimeDelta;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::address::{Email, Phone};
+use super::audit::{self, Action};
+use super::hooks::HookContext;
+use super::model::{Client, TokenResponse};
+use super::queries::{self, RefreshLimits, Refreshed, SignIn};
+use super::{Auth, AuthError, token};
+use crate::db::{DbError, SqlState};
+
+pub(super) use super::queries::Scope;
+
+/// What a password sign-in presents; the address wins over the number.
+#[derive(Debug, Clone)]
+pub(super) struct PasswordGrant {
+    /// Address as typed.
+    pub(super) email: Option<String>,
+    /// Phone number as typed.
+    pub(super) phone: Option<String>,
+    /// Password.
+    pub(super) password: String,
+}
+
+/// Signs in with a password. Whether an account exists, has no password, or has another one makes no difference, in
+/// the answer or in the work done; a ban is told only to who knows the password.
+///
+/// # Errors
+/// [`AuthError::InvalidCredentials`], [`AuthError::UserBanned`], [`AuthError::EmailNotConfirmed`],
+/// [`AuthError::PasswordQueueFull`].
+pub(super) async fn sign_in_with_password(
+    auth: &Auth,
+    grant: PasswordGrant,
+    client: &Client,
+) -> Result<TokenResponse, AuthError> {
+    let found = find_credentials(auth, &grant).await?;
+    let hash = found
+        .as_ref()
+        .and_then(|found| found.password_hash.as_deref());
+    let is_right = auth.passwords().verify(&grant.password, hash).await?;
+    let (Some(found), true) = (&found, is_right) else {
+        return Err(AuthError::InvalidCredentials);
+    };
+    let now = auth.clock().now();
+    if found.banned_until.is_some_and(|until| until > now) {
+        return Err(AuthError::UserBanned);
+    }
+    if auth.config().auth.require_email_confirmation && !found.is_confirmed {
+        return Err(AuthError::EmailNotConfirmed);
+    }
+    let session = token::new_session("password", now);
+    let actor = (found.user_id, found.name.as_str());
+    let new = SignIn {
+        session: &session,
+        client,
+        audit: &audit::payload(Action::Login, actor, &json!({ "provider": "email" })),
+        at: now,
+    };
+    let checked = hash.unwrap_or_default();
+    let connection = auth.db().auth().connection().await?;
+    let user = queries::sign_in(&connection, found.user_id, checked, &new).await?;
+    drop(connection);
+    // The password was changed, or the account deleted, while it was being checked.
+    let user = user.ok_or(AuthError::InvalidCredentials)?;
+    let context = HookContext {
+        client: client.clone(),
+        is_signup: false,
+    };
+    auth.extensions().run_after_login(&context, &user).await;
+    token::issue(auth, user, &session, "password").await
+}
+
+async fn find_credentials(
+    auth: &Auth,
+    grant: &PasswordGrant,
+) -> Result<Option<queries::Credentials>, AuthError> {
+    let connection = auth.db().auth().connection().await?;
+    match (&grant.email, &grant.phone) {
+        (Some(email), _) if !email.is_empty() => match Email::parse(email) {
+            Ok(email) => Ok(queries::find_credentials_by_email(&connection, email.as_str()).await?),
+            Err(_) => Ok(None),
+        },
+        (_, Some(phone)) if !phone.is_empty() => match Phone::parse(phone) {
+            Ok(phone) => Ok(queries::find_credentials_by_phone(&connection, phone.as_str()).await?),
+            Err(_) => Ok(None),
+        },
+        _ => Err(AuthError::Invalid("missing email or phone")),
+    }
+}
+
+/// Exchanges a refresh token. Callers that present one token at the same time all get the same successor.
+///
+/// # Errors
+/// [`AuthError::RefreshTokenNotFound`], [`AuthError::RefreshTokenAlreadyUsed`] (the session is ended then),
+/// [`AuthError::SessionExpired`], [`AuthError::UserBanned`]: the session is gone. Obstacles that pass are
+/// [`AuthError::RefreshUnavailable`], so that no client signs its user out because of them.
+pub(super) async fn refresh(
+    auth: &Auth,
+    refresh_token: &str,
+    client: &Client,
+) -> Result<TokenResponse, AuthError> {
+    let presented = auth
+        .mac_key()
+        .open(refresh_token)
+        .ok_or(AuthError::RefreshTokenNotFound)?;
+    let settings = &auth.config().auth;
+    let limits = RefreshLimits {
+        ttl: seconds(settings.refresh_token_ttl),
+        reuse_interval: seconds(settings.refresh_token_reuse_interval),
+    };
+    let refreshed = async {
+        let connection = auth.db().auth().connection().await?;
+        let token = (presented.session_id, presented.counter);
+        queries::refresh(&connection, token, limits, auth.clock().now(), client).await
+    };
+    match refreshed.await.map_err(unavailable)? {
+        Refreshed::Current(session, user) => {
+            token::issue(auth, user, &session, "token_refresh").await
+        }
+        Refreshed::Unknown => Err(AuthError::RefreshTokenNotFound),
+        Refreshed::Banned => Err(AuthError::UserBanned),
+        Refreshed::Expired => Err(AuthError::SessionExpired),
+        Refreshed::Reused => Err(AuthError::RefreshTokenAlreadyUsed),
+    }
+}
+
+/// A statement that was cancelled has done nothing either.
+fn unavailable(error: DbError) -> AuthError {
+    if error.is_transient() || error.code() == Some(&SqlState::QUERY_CANCELED) {
+        AuthError::RefreshUnavailable(error)
+    } else {
+        AuthError::Db(error)
+    }
+}
+
+/// Beyond 1000 years the arithmetic of dates ends.
+fn seconds(count: u64) -> TimeDelta {
+    const LONGEST: i64 = 31_536_000_000;
+    TimeDelta::seconds(i64::try_from(count).unwrap_or(LONGEST).min(LONGEST))
+}
+
+/// Ends sessions of the bearer: the one of its token, the others, or all.
+///
+/// # Errors
+/// [`AuthError::BearerNotFound`], [`AuthError::SessionNotFound`] when the token's own session has ended.
+pub(super) async fn sign_out(
+    auth: &Auth,
+    bearer: (Uuid, Option<Uuid>),
+    scope: Scope,
+    client: &Client,
+) -> Result<(), AuthError> {
+    let connection = auth.db().auth().connection().await?;
+    let log = (auth.clock().now(), client);
+    match queries::sign_out(&connection, bearer, scope, log).await? {
+        Some(true) => Ok(()),
+        Some(false) => Err(AuthError::SessionNotFound),
+        None => Err(AuthError::BearerNotFound),
+    }
+}
+
+/// The same for who holds a refresh token. One that is unknown, or whose session has ended, changes nothing.
+pub(super) async fn sign_out_with_refresh_token(
+    auth: &Auth,
+    refresh_token: &str,
+    scope: Scope,
+    client: &Client,
+) -> Result<(), AuthError> {
+    let Some(presented) = auth.mac_key().open(refresh_token) else {
+        return Ok(());
+    };
+    let session_id = presented.session_id;
+    let connection = auth.db().auth().connection().await?;
+    if let Some(user_id) = queries::find_session_user(&connection, session_id).await? {
+        let log = (auth.clock().now(), client);
+        queries::sign_out(&connection, (user_id, Some(session_id)), scope, log).await?;
+    }
+    Ok(())
+}

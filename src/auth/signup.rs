@@ -1,0 +1,221 @@
+//! Sign-up with an address and a password.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::address::Email;
+use super::audit::{self, Action};
+use super::hooks::HookContext;
+use super::metadata::MetadataPatch;
+use super::model::{Client, Session, TokenResponse, User};
+use super::queries::{self, NewUser};
+use super::{Auth, AuthError, password, saving, token};
+use crate::db::Tx;
+
+/// What a sign-up presents.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SignUp {
+    /// Address as typed.
+    pub(super) email: Option<String>,
+    /// Phone number as typed.
+    pub(super) phone: Option<String>,
+    /// Password.
+    pub(super) password: Option<String>,
+    /// First user metadata.
+    pub(super) data: Option<Value>,
+}
+
+/// What a sign-up answers.
+#[derive(Debug, Clone, serde::Serialize)]
+#[serde(untagged)]
+pub(super) enum SignedUp {
+    /// Signed in at once.
+    Session(Box<TokenResponse>),
+    /// The address must be confirmed first.
+    Unconfirmed(Box<User>),
+}
+
+/// Makes an account and, unless the project asks for confirmation, a session.
+///
+/// # Errors
+/// [`AuthError::SignupDisabled`], [`AuthError::Invalid`], [`AuthError::WeakPassword`],
+/// [`AuthError::UserAlreadyExists`], [`AuthError::HookRejected`], [`AuthError::SavingUser`]. Where confirmation is
+/// required, an address that is taken looks like one that is not.
+pub(super) async fn sign_up(
+    auth: &Auth,
+    input: SignUp,
+    client: &Client,
+) -> Result<SignedUp, AuthError> {
+    let config = auth.config();
+    if config.auth.disable_signup {
+        return Err(AuthError::SignupDisabled);
+    }
+    let email = required_email(&input)?;
+    let password = input.password.as_deref().unwrap_or_default();
+    if password.is_empty() {
+        return Err(AuthError::Invalid("Signup requires a valid password"));
+    }
+    password::check_new(password, &config.auth)?;
+    let data = MetadataPatch::parse(input.data)?.over(Map::new());
+    let hash = auth.passwords().hash(password).await?;
+    let now = auth.clock().now();
+    let confirmed = !config.auth.require_email_confirmation;
+    let app_metadata = json!({ "provider": "email", "providers": ["email"] });
+    let new = NewUser {
+        id: Uuid::new_v4(),
+        aud: &config.jwt.aud,
+        role: "authenticated",
+        email: Some(email.as_str()),
+        phone: None,
+        password_hash: Some(&hash),
+        email_confirmed: confirmed,
+        phone_confirmed: false,
+        app_metadata: &app_metadata,
+        user_metadata: &data,
+        banned_until: None,
+        signs_in: confirmed,
+        at: now,
+    };
+    let context = HookContext {
+        client: client.clone(),
+        is_signup: true,
+    };
+    let hooks = auth.extensions();
+    hooks
+        .run_before_user_created(&context, || unsaved(&new))
+        .await?;
+    let session = confirmed.then(|| token::new_session("password", now));
+    let user = match store(auth, &new, session.as_ref(), client).await {
+        Err(AuthError::EmailExists) if confirmed => return Err(AuthError::UserAlreadyExists),
+        Err(AuthError::EmailExists) => return repeated(auth, &new, client).await,
+        result => result?,
+    };
+    hooks.run_after_signup(&context, &user).await;
+    match session {
+        Some(session) => {
+            let tokens = token::issue(auth, user, &session, "password").await?;
+            Ok(SignedUp::Session(Box::new(tokens)))
+        }
+        None => Ok(SignedUp::Unconfirmed(Box::new(user))),
+    }
+}
+
+fn required_email(input: &SignUp) -> Result<Email, AuthError> {
+    let given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    if given(&input.email) {
+        Email::parse(input.email.as_deref().unwrap_or_default())
+    } else if given(&input.phone) {
+        Err(AuthError::PhoneDisabled)
+    } else {
+        Err(AuthError::AnonymousDisabled)
+    }
+}
+
+/// One transaction: the user, in which the project's own triggers run, its identity, its session, the log entry.
+async fn store(
+    auth: &Auth,
+    new: &NewUser<'_>,
+    session: Option<&Session>,
+    client: &Client,
+) -> Result<User, AuthError> {
+    let tx = auth.db().auth().begin().await?;
+    let stored = store_in(&tx, new, session, client).await;
+    tx.finish(stored).await
+}
+
+async fn store_in(
+    tx: &Tx,
+    new: &NewUser<'_>,
+    session: Option<&Session>,
+    client: &Client,
+) -> Result<User, AuthError> {
+    insert_with_identities(tx, new).await?;
+    if let Some(session) = session {
+        queries::insert_session(tx, new.id, session, (client, new.at)).await?;
+    }
+    // Read back: triggers may have changed the row.
+    let user = queries::read_user(tx, new.id).await?;
+    let user = user.ok_or_else(|| suppressed("a trigger deleted the new user"))?;
+    let payload = audit::by_user(Action::SignedUp, &user);
+    queries::log(tx, &payload, (client, new.at)).await?;
+    Ok(user)
+}
+
+/// Inserts the user and an identity for each way in which it can sign in.
+pub(super) async fn insert_with_identities(tx: &Tx, new: &NewUser<'_>) -> Result<(), AuthError> {
+    if queries::insert_user(tx, new).await.map_err(saving)? == 0 {
+        return Err(suppressed("a trigger suppressed the new user"));
+    }
+    for (provider, address, verified) in [
+        ("email", new.email, new.email_confirmed),
+        ("phone", new.phone, new.phone_confirmed),
+    ] {
+        if let Some(address) = address {
+            let data = identity_data(new.id, (provider, address), verified);
+            queries::write_identity(tx, (new.id, provider), &data, new.at).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What an identity of the service's own says.
+pub(super) fn identity_data(id: Uuid, (provider, address): (&str, &str), verified: bool) -> Value {
+    json!({
+        "sub": id,
+        provider: address,
+        "email_verified": provider == "email" && verified,
+        "phone_verified": provider == "phone" && verified,
+    })
+}
+
+fn suppressed(cause: &str) -> AuthError {
+    AuthError::Internal(cause.to_owned())
+}
+
+/// The answer to a sign-up with a taken address: a user that looks new and is none.
+async fn repeated(auth: &Auth, new: &NewUser<'_>, client: &Client) -> Result<SignedUp, AuthError> {
+    let actor = (Uuid::nil(), new.email.unwrap_or_default());
+    let payload = audit::payload(
+        Action::RepeatedSignup,
+        actor,
+        &json!({ "provider": "email" }),
+    );
+    let tx = auth.db().auth().begin().await?;
+    let logged = queries::log(&tx, &payload, (client, new.at)).await;
+    tx.finish(logged).await?;
+    Ok(SignedUp::Unconfirmed(Box::new(unsaved(new))))
+}
+
+/// The user as it would be stored.
+fn unsaved(new: &NewUser<'_>) -> User {
+    let members = |value: &Value| value.as_object().cloned().unwrap_or_default();
+    let at = |condition: bool| -> Option<DateTime<Utc>> { condition.then_some(new.at) };
+    User {
+        id: new.id,
+        aud: new.aud.to_owned(),
+        role: new.role.to_owned(),
+        email: new.email.unwrap_or_default().to_owned(),
+        email_confirmed_at: at(new.email_confirmed),
+        invited_at: None,
+        phone: new.phone.unwrap_or_default().to_owned(),
+        phone_confirmed_at: at(new.phone_confirmed),
+        confirmation_sent_at: None,
+        confirmed_at: at(new.email_confirmed || new.phone_confirmed),
+        recovery_sent_at: None,
+        new_email: String::new(),
+        email_change_sent_at: None,
+        new_phone: String::new(),
+        phone_change_sent_at: None,
+        reauthentication_sent_at: None,
+        last_sign_in_at: at(new.signs_in),
+        app_metadata: members(new.app_metadata),
+        user_metadata: members(new.user_metadata),
+        identities: Vec::new(),
+        created_at: new.at,
+        updated_at: new.at,
+        banned_until: None,
+        deleted_at: None,
+        is_anonymous: false,
+    }
+}

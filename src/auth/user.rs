@@ -1,0 +1,208 @@
+//! The signed-in user: reading and changing itself.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::address::Email;
+use super::audit::{self, Action};
+use super::metadata::MetadataPatch;
+use super::model::{Client, User};
+use super::queries::{self, LiveSession, UserChange};
+use super::signup::identity_data;
+use super::{Auth, AuthError, claims, password, saving};
+use crate::db::{SystemConnection, Tx};
+
+/// Who asks, from a verified access token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bearer<'a> {
+    pub(super) user_id: Uuid,
+    pub(super) session_id: Option<Uuid>,
+    pub(super) jti: Option<&'a str>,
+}
+
+/// The user of a token, if it and the token's session still live.
+///
+/// # Errors
+/// [`AuthError::BearerNotFound`], [`AuthError::SessionNotFound`], [`AuthError::BearerBanned`].
+pub(super) async fn current_user(auth: &Auth, bearer: Bearer<'_>) -> Result<User, AuthError> {
+    let connection = auth.db().auth().connection().await?;
+    let (user, session) = find_live(auth, &connection, bearer).await?;
+    note_arrival(&connection, bearer, session).await;
+    Ok(user)
+}
+
+async fn find_live(
+    auth: &Auth,
+    connection: &SystemConnection,
+    bearer: Bearer<'_>,
+) -> Result<(User, Option<LiveSession>), AuthError> {
+    let (user, session) = queries::find_user(connection, bearer.user_id, bearer.session_id)
+        .await?
+        .ok_or(AuthError::BearerNotFound)?;
+    if bearer.session_id.is_some() && session.is_none() {
+        return Err(AuthError::SessionNotFound);
+    }
+    if user.is_banned(auth.clock().now()) {
+        return Err(AuthError::BearerBanned);
+    }
+    Ok((user, session))
+}
+
+/// A token issued with the current refresh token has come back, so the client has both, and the parent of the refresh
+/// token is used up. Written once per refresh; the first tokens of a session have no parent. The answer does not
+/// depend on it.
+async fn note_arrival(
+    connection: &SystemConnection,
+    bearer: Bearer<'_>,
+    session: Option<LiveSession>,
+) {
+    let (Some(id), Some(session)) = (bearer.session_id, session) else {
+        return;
+    };
+    let is_current = bearer.jti.and_then(claims::counter) == Some(session.counter);
+    if session.seen || session.counter == 0 || !is_current {
+        return;
+    }
+    if let Err(error) = queries::mark_seen(connection, id, session.counter).await {
+        tracing::warn!(session.id = %id, error = %error, "could not note that a refresh has arrived");
+    }
+}
+
+/// What a user asks to change of itself.
+#[derive(Debug, Clone, Default)]
+pub(super) struct UserUpdate {
+    pub(super) email: Option<String>,
+    pub(super) phone: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) current_password: Option<String>,
+    pub(super) data: Option<Value>,
+    pub(super) app_metadata: Option<Value>,
+}
+
+/// Changes the user of a token. A new password ends the user's other sessions.
+///
+/// # Errors
+/// Those of [`current_user`]; [`AuthError::NotAdmin`] for `app_metadata`; [`AuthError::EmailExists`],
+/// [`AuthError::FeatureDisabled`], [`AuthError::PhoneDisabled`]; [`AuthError::WeakPassword`],
+/// [`AuthError::SamePassword`], [`AuthError::CurrentPasswordRequired`], [`AuthError::CurrentPasswordInvalid`].
+pub(super) async fn update(
+    auth: &Auth,
+    bearer: Bearer<'_>,
+    input: UserUpdate,
+    client: &Client,
+) -> Result<User, AuthError> {
+    if input
+        .app_metadata
+        .as_ref()
+        .is_some_and(|data| !data.is_null())
+    {
+        let message = "Updating app_metadata requires admin privileges";
+        return Err(AuthError::NotAdmin(message));
+    }
+    let (user, credentials) = {
+        let connection = auth.db().auth().connection().await?;
+        let (user, _) = find_live(auth, &connection, bearer).await?;
+        let found = queries::find_credentials(&connection, user.id).await?;
+        (user, found.ok_or(AuthError::BearerNotFound)?)
+    };
+    let email = new_email(auth, &user, input.email.as_deref())?;
+    if input
+        .phone
+        .is_some_and(|phone| !phone.is_empty() && phone != user.phone)
+    {
+        return Err(AuthError::PhoneDisabled);
+    }
+    let user_metadata = MetadataPatch::parse(input.data)?.split();
+    let old_hash = credentials.password_hash.as_deref();
+    let new_hash = match input.password.as_deref() {
+        Some(new) if !new.is_empty() => {
+            let current = input.current_password.as_deref();
+            Some(new_password(auth, new, current, old_hash).await?)
+        }
+        _ => None,
+    };
+    let change = UserChange {
+        email: email.as_ref().map(Email::as_str),
+        email_confirmed: email.is_some(),
+        password_hash: new_hash.as_deref(),
+        checked_hash: old_hash.filter(|_| new_hash.is_some()),
+        user_metadata,
+        ..UserChange::default()
+    };
+    let tx = auth.db().auth().begin().await?;
+    let changed = change_in(auth, &tx, bearer, &change, client).await;
+    tx.finish(changed).await
+}
+
+async fn change_in(
+    auth: &Auth,
+    tx: &Tx,
+    bearer: Bearer<'_>,
+    change: &UserChange<'_>,
+    client: &Client,
+) -> Result<User, AuthError> {
+    let (id, now) = (bearer.user_id, auth.clock().now());
+    let changed = queries::update_user(tx, id, change, now).await;
+    if changed.map_err(saving)? == 0 {
+        // Another request has just changed the password that this one was checked against.
+        return Err(AuthError::CurrentPasswordInvalid);
+    }
+    if let Some(email) = change.email {
+        let data = identity_data(id, ("email", email), true);
+        queries::write_identity(tx, (id, "email"), &data, now).await?;
+    }
+    let mut action = Action::Modified;
+    if change.password_hash.is_some() {
+        queries::end_sessions(tx, id, bearer.session_id).await?;
+        action = Action::UpdatedPassword;
+    }
+    let user = queries::read_user(tx, id).await?;
+    let user = user.ok_or(AuthError::BearerNotFound)?;
+    queries::log(tx, &audit::by_user(action, &user), (client, now)).await?;
+    Ok(user)
+}
+
+/// The address to change to, if it is another one.
+fn new_email(auth: &Auth, user: &User, text: Option<&str>) -> Result<Option<Email>, AuthError> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let email = Email::parse(text)?;
+    if email.as_str() == user.email {
+        return Ok(None);
+    }
+    if auth.config().auth.require_email_confirmation {
+        let message = "Changing the address needs a confirmation by mail, which is not set up";
+        return Err(AuthError::FeatureDisabled(message));
+    }
+    Ok(Some(email))
+}
+
+/// Checks a change of password and hashes the new one.
+async fn new_password(
+    auth: &Auth,
+    new: &str,
+    current: Option<&str>,
+    old_hash: Option<&str>,
+) -> Result<String, AuthError> {
+    let settings = &auth.config().auth;
+    password::check_new(new, settings)?;
+    if let Some(old_hash) = old_hash {
+        match current.filter(|text| !text.is_empty()) {
+            None if settings.require_current_password => {
+                return Err(AuthError::CurrentPasswordRequired);
+            }
+            Some(current) if !auth.passwords().verify(current, Some(old_hash)).await? => {
+                return Err(AuthError::CurrentPasswordInvalid);
+            }
+            Some(current) if current == new => return Err(AuthError::SamePassword),
+            // The current one is right and another.
+            Some(_) => {}
+            None if auth.passwords().verify(new, Some(old_hash)).await? => {
+                return Err(AuthError::SamePassword);
+            }
+            None => {}
+        }
+    }
+    auth.passwords().hash(new).await
+}

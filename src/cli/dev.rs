@@ -1,0 +1,254 @@
+//! `sb dev`: everything in one process, and the API follows on save.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use notify_debouncer_mini::notify::{RecommendedWatcher, RecursiveMode};
+use notify_debouncer_mini::{Debouncer, new_debouncer};
+use tokio::sync::mpsc;
+
+use super::backend::{self, Backend, Mode};
+use super::project::Project;
+use super::state::State;
+use super::ui::{self, Ui};
+use super::{CliError, CommandResult, Session};
+use crate::lifecycle;
+use crate::telemetry::LogLevel;
+
+/// Editors write a file in several steps.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// Arguments of `sb dev`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) ports: Ports,
+    /// Do not apply migrations and settings as they are saved.
+    #[arg(long)]
+    no_watch: bool,
+}
+
+/// Ports of the development backend; 0 takes any free one.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Ports {
+    /// Address to listen on.
+    #[arg(long)]
+    pub(super) host: Option<String>,
+    /// Port of the API.
+    #[arg(long)]
+    pub(super) port: Option<u16>,
+    /// Port of Postgres.
+    #[arg(long)]
+    pub(super) db_port: Option<u16>,
+    /// Port of PostgREST.
+    #[arg(long)]
+    pub(super) rest_port: Option<u16>,
+}
+
+impl Ports {
+    pub(super) fn apply(&self, project: &mut Project) {
+        project.flag("server.host", self.host.as_ref());
+        project.flag("server.port", self.port);
+        project.flag("stack.port", self.db_port);
+        project.flag("rest.port", self.rest_port);
+    }
+}
+
+pub(super) async fn run(args: Args, session: Session) -> CommandResult {
+    let Session { ui, project, app } = session;
+    let mut project = project.required()?;
+    args.ports.apply(&mut project);
+    let started = Instant::now();
+    let config = project.config()?;
+    let log_level = super::logging::start(&config, Some("warn"))?;
+    refuse_second(&config.state_dir())?;
+    let interrupted = interruptible();
+    let backend = tokio::select! {
+        backend = Box::pin(backend::start(app, &project, config, Mode::Development, ui)) => backend?,
+        () = interrupted => return Ok(ExitCode::from(130)),
+    };
+    seed(&backend, ui).await;
+    ui.say(format_args!("\n{}", summary(ui, &backend.state)));
+    let hint = if args.no_watch {
+        "Ctrl-C stops it"
+    } else {
+        "watching migrations/ and sb.toml; Ctrl-C stops it"
+    };
+    ui.say(format_args!(
+        "\n{} in {}; {hint}\n",
+        ui.bold("ready"),
+        ui::duration(started.elapsed())
+    ));
+    if ui.json {
+        ui.json(&backend.state);
+    }
+    follow(&backend, &project, &log_level, ui, !args.no_watch).await?;
+    ui.say("stopping …");
+    backend.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// URLs and keys, as `sb status` prints them too.
+pub(super) fn summary(ui: Ui, state: &State) -> String {
+    let row = |name: &str, value: &str| format!("  {}  {value}", ui.dim(&format!("{name:<16}")));
+    let mut lines = vec![
+        row("API", &ui.cyan(&state.api_url)),
+        row("REST", &format!("{}/rest/v1", state.api_url)),
+        row("Auth", &format!("{}/auth/v1", state.api_url)),
+        row("JWKS", &state.jwks_url),
+        row("PostgREST", &state.rest_url),
+        row("Postgres", &state.db_url),
+    ];
+    let keys = [
+        ("publishable key", &state.publishable_key),
+        ("secret key", &state.secret_key),
+        ("anon key", &state.anon_key),
+        ("service_role key", &state.service_role_key),
+    ];
+    lines.push(String::new());
+    lines.extend(
+        keys.iter()
+            .filter_map(|(name, key)| key.as_ref().map(|key| row(name, key))),
+    );
+    lines.join("\n")
+}
+
+/// One backend per project: a second one would fight over the same files.
+fn refuse_second(state_dir: &Path) -> Result<(), CliError> {
+    match State::read(state_dir) {
+        Some(state) => {
+            let message = format!(
+                "this project already runs (pid {}, {})",
+                state.pid, state.api_url
+            );
+            Err(CliError::failed(message).next("sb down   # stops it; `sb status` shows it"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A signal while starting: nothing is lost, the children end with their supervisor.
+async fn interruptible() {
+    if lifecycle::shutdown_signal().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Applies `seed.sql` once, when the first migrations of an empty database were just applied.
+async fn seed(backend: &Backend, ui: Ui) {
+    let path = backend.config.project_dir.join(&backend.config.db.seed);
+    if !backend.running.migrated().was_empty || !path.is_file() {
+        return;
+    }
+    match super::reset::apply_seed(&backend.running, &path).await {
+        Ok(()) => ui.done(
+            format_args!("applied {}", backend.config.db.seed.display()),
+            None,
+        ),
+        Err(error) => ui.warn(error),
+    }
+}
+
+/// Waits for the end; meanwhile applies what is saved.
+async fn follow(
+    backend: &Backend,
+    project: &Project,
+    log_level: &LogLevel,
+    ui: Ui,
+    watch: bool,
+) -> Result<(), CliError> {
+    let (sender, mut changes) = mpsc::channel::<Vec<PathBuf>>(16);
+    let mut watcher = if watch {
+        Some(watch_project(backend, sender)?)
+    } else {
+        None
+    };
+    let mut ended = std::pin::pin!(lifecycle::shutdown_signal());
+    loop {
+        tokio::select! {
+            result = &mut ended => return Ok(result?),
+            error = backend.failed() => return Err(CliError::failed(error).next("sb doctor   # checks what it needs")),
+            Some(paths) = changes.recv() => changed(backend, project, log_level, ui, &paths).await,
+        }
+        if let Some(watcher) = &mut watcher {
+            watch_migrations(watcher, backend);
+        }
+    }
+}
+
+type Watcher = Debouncer<RecommendedWatcher>;
+
+fn watch_project(
+    backend: &Backend,
+    changes: mpsc::Sender<Vec<PathBuf>>,
+) -> Result<Watcher, CliError> {
+    let mut watcher = new_debouncer(
+        SETTLE,
+        move |events: notify_debouncer_mini::DebounceEventResult| {
+            if let Ok(events) = events {
+                let _ = changes.blocking_send(events.into_iter().map(|event| event.path).collect());
+            }
+        },
+    )
+    .map_err(CliError::failed)?;
+    watcher
+        .watcher()
+        .watch(&backend.config.project_dir, RecursiveMode::NonRecursive)
+        .map_err(CliError::failed)?;
+    watch_migrations(&mut watcher, backend);
+    Ok(watcher)
+}
+
+/// The folder may be made later; watching it twice is harmless.
+fn watch_migrations(watcher: &mut Watcher, backend: &Backend) {
+    let dir = backend
+        .config
+        .project_dir
+        .join(&backend.config.db.migrations_dir);
+    if dir.is_dir()
+        && let Err(error) = watcher.watcher().watch(&dir, RecursiveMode::NonRecursive)
+    {
+        tracing::warn!(error = %error, "cannot watch the migrations folder");
+    }
+}
+
+async fn changed(
+    backend: &Backend,
+    project: &Project,
+    log_level: &LogLevel,
+    ui: Ui,
+    paths: &[PathBuf],
+) {
+    let named = |name: &str| {
+        paths
+            .iter()
+            .any(|path| path.file_name().is_some_and(|file| file == name))
+    };
+    if named("sb.toml") || named(".env") {
+        super::serve::reload(&backend.running, project, log_level, ui);
+    }
+    let dir = backend
+        .config
+        .project_dir
+        .join(&backend.config.db.migrations_dir);
+    if paths
+        .iter()
+        .any(|path| path.starts_with(&dir) && path.extension().is_some_and(|kind| kind == "sql"))
+    {
+        apply(&backend.running, ui).await;
+    }
+}
+
+async fn apply(running: &Arc<crate::app::Running>, ui: Ui) {
+    let started = Instant::now();
+    match running.migrate_project().await {
+        Ok(applied) => {
+            for name in applied {
+                ui.done(format_args!("applied {name}"), Some(started.elapsed()));
+            }
+        }
+        Err(error) => ui.warn(error),
+    }
+}

@@ -1,0 +1,85 @@
+//! `.sb/state.json`: where the running backend of this project is. Written by `sb dev`, `sb up` and `sb serve`,
+//! read by `sb status`, `sb down` and tests. Mode 0600: it holds keys.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::CliError;
+
+/// Every address and key of a running backend.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// The process that serves.
+    pub(crate) pid: u32,
+    pub(crate) api_url: String,
+    pub(crate) db_url: String,
+    pub(crate) rest_url: String,
+    pub(crate) jwks_url: String,
+    pub(crate) admin_url: Option<String>,
+    pub(crate) mail_url: Option<String>,
+    /// Keys are shown in development only; in production `sb keygen` makes them.
+    pub(crate) anon_key: Option<String>,
+    pub(crate) service_role_key: Option<String>,
+    pub(crate) publishable_key: Option<String>,
+    pub(crate) secret_key: Option<String>,
+}
+
+impl State {
+    pub(crate) fn path(state_dir: &Path) -> PathBuf {
+        state_dir.join("state.json")
+    }
+
+    /// Replaces the file whole, readable by its owner only.
+    pub(crate) fn write(&self, state_dir: &Path) -> Result<(), CliError> {
+        let mut file = tempfile::NamedTempFile::new_in(state_dir)?;
+        serde_json::to_writer_pretty(&mut file, self).map_err(CliError::failed)?;
+        file.flush()?;
+        file.persist(Self::path(state_dir))
+            .map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    /// The running backend, if one runs: a file whose process is gone does not count.
+    pub(crate) fn read(state_dir: &Path) -> Option<Self> {
+        let text = std::fs::read(Self::path(state_dir)).ok()?;
+        let state: Self = serde_json::from_slice(&text).ok()?;
+        is_sb(state.pid).then_some(state)
+    }
+
+    /// Removes the file when it is this process' own.
+    pub(crate) fn remove(state_dir: &Path) {
+        if Self::read(state_dir).is_some_and(|state| state.pid == std::process::id()) {
+            let _ = std::fs::remove_file(Self::path(state_dir));
+        }
+    }
+}
+
+/// Whether `pid` lives and, where the system tells, is an `sb` (a reused pid is not).
+pub(crate) fn is_sb(pid: u32) -> bool {
+    let Some(process) = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+    else {
+        return false;
+    };
+    if rustix::process::test_kill_process(process)
+        .is_err_and(|error| error != rustix::io::Errno::PERM)
+    {
+        return false;
+    }
+    let same_program = |link: PathBuf| {
+        let own = std::env::current_exe().ok();
+        let name = link.file_name().map(|name| {
+            name.to_string_lossy()
+                .trim_end_matches(" (deleted)")
+                .to_owned()
+        });
+        name == own.and_then(|own| {
+            own.file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+        })
+    };
+    std::fs::read_link(format!("/proc/{pid}/exe")).map_or(true, same_program)
+}

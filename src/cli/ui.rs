@@ -1,0 +1,175 @@
+//! The one place that prints: data on stdout, words on stderr.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use serde::Serialize;
+
+/// How a command talks to its user.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ui {
+    /// One JSON document on stdout instead of text.
+    pub(crate) json: bool,
+    quiet: bool,
+    color: bool,
+    terminal: bool,
+}
+
+impl Ui {
+    pub(crate) fn new(
+        json: bool,
+        quiet: bool,
+        color: super::Color,
+        env: &[(String, String)],
+    ) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let set = |name: &str| {
+            env.iter()
+                .any(|(key, value)| key == name && !value.is_empty())
+        };
+        let dumb = env
+            .iter()
+            .any(|(key, value)| key == "TERM" && value == "dumb");
+        let color = match color {
+            super::Color::Always => true,
+            super::Color::Never => false,
+            super::Color::Auto if set("NO_COLOR") => false,
+            super::Color::Auto => set("CLICOLOR_FORCE") || (terminal && !dumb),
+        };
+        Self {
+            json,
+            quiet,
+            color,
+            terminal: terminal && !set("CI"),
+        }
+    }
+
+    /// Data: what a script may read. A closed pipe is no error.
+    pub(crate) fn data(self, text: impl std::fmt::Display) {
+        let _ = writeln!(std::io::stdout().lock(), "{text}");
+    }
+
+    /// Data as one JSON document.
+    pub(crate) fn json(self, value: &impl Serialize) {
+        self.data(serde_json::to_string_pretty(value).expect("command results are JSON"));
+    }
+
+    /// Words for a person.
+    pub(crate) fn say(self, text: impl std::fmt::Display) {
+        if !self.quiet {
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+        }
+    }
+
+    /// A finished step: `✓ text  (duration)`.
+    pub(crate) fn done(self, text: impl std::fmt::Display, took: Option<std::time::Duration>) {
+        let took = took
+            .map(|took| self.dim(&format!("  {}", duration(took))))
+            .unwrap_or_default();
+        self.say(format_args!("{} {text}{took}", self.green("✓")));
+    }
+
+    /// Something to know that is no failure.
+    pub(crate) fn warn(self, text: impl std::fmt::Display) {
+        let _ = writeln!(
+            std::io::stderr().lock(),
+            "{} {text}",
+            self.yellow("warning:")
+        );
+    }
+
+    /// A failure.
+    pub(crate) fn warn_error(self, text: &str) {
+        let _ = writeln!(std::io::stderr().lock(), "{} {text}", self.red("error:"));
+    }
+
+    /// Overwrites the current line, on a terminal only.
+    pub(crate) fn progress(self, text: &str) {
+        if self.terminal && !self.quiet {
+            let mut stderr = std::io::stderr().lock();
+            let _ = write!(stderr, "\r\x1b[2K{text}");
+            let _ = stderr.flush();
+        }
+    }
+
+    /// Asks a question whose answer is typed; `None` without a terminal.
+    pub(crate) fn ask(self, question: &str) -> Option<String> {
+        if !std::io::stdin().is_terminal() {
+            return None;
+        }
+        let mut stderr = std::io::stderr().lock();
+        let _ = write!(stderr, "{question} ");
+        let _ = stderr.flush();
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).ok()?;
+        Some(answer.trim().to_owned())
+    }
+
+    /// Whether a person is watching.
+    pub(crate) fn is_terminal(self) -> bool {
+        self.terminal
+    }
+
+    pub(crate) fn bold(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    pub(crate) fn dim(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    pub(crate) fn red(self, text: &str) -> String {
+        self.paint("31;1", text)
+    }
+
+    pub(crate) fn green(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    pub(crate) fn yellow(self, text: &str) -> String {
+        self.paint("33;1", text)
+    }
+
+    pub(crate) fn cyan(self, text: &str) -> String {
+        self.paint("36", text)
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.color {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// Columns padded to their widest cell; the last one runs free.
+    pub(crate) fn table(self, head: &[&str], rows: &[Vec<String>]) -> String {
+        let width = |column: usize| {
+            let cells = rows.iter().map(|row| row[column].chars().count());
+            cells
+                .chain([head[column].chars().count()])
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..head.len()).map(width).collect();
+        let line = |cells: &[String]| {
+            let padded = cells
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| format!("{cell:<width$}"));
+            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        };
+        let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
+        let mut lines = vec![self.dim(&line(&head))];
+        lines.extend(rows.iter().map(|row| line(row)));
+        lines.join("\n")
+    }
+}
+
+/// `950 ms`, `1.2 s`.
+pub(crate) fn duration(took: std::time::Duration) -> String {
+    if took.as_millis() < 1000 {
+        format!("{} ms", took.as_millis())
+    } else {
+        format!("{:.1} s", took.as_secs_f64())
+    }
+}

@@ -1,0 +1,48 @@
+//! Every mount point, in one place.
+
+use axum::Router;
+use axum::http::header;
+use axum::routing::get;
+
+use crate::app::Context;
+use crate::auth::{self, Auth};
+use crate::http::middleware;
+use crate::keys::Keys;
+use crate::ops;
+use crate::rest::{self, Rest};
+
+/// All of `sb`'s own routes and the embedding author's.
+pub(crate) fn router(
+    context: Context,
+    keys: &Keys,
+    auth: Auth,
+    rest: Rest,
+    authors: Router,
+) -> Router {
+    Router::new()
+        .merge(authors)
+        .merge(ops::router(context, rest.clone()))
+        .merge(jwks(keys))
+        .nest("/auth/v1", auth::router(auth))
+        .merge(rest::router(rest))
+        .fallback(middleware::not_found)
+        .method_not_allowed_fallback(middleware::method_not_allowed)
+}
+
+/// The public keys, for whoever verifies tokens by themselves.
+fn jwks(keys: &Keys) -> Router {
+    let keys = keys.clone();
+    let answer = move || {
+        let body = keys.jwks().to_string();
+        async {
+            (
+                [
+                    (header::CONTENT_TYPE, "application/json"),
+                    (header::CACHE_CONTROL, "public, max-age=600"),
+                ],
+                body,
+            )
+        }
+    };
+    Router::new().route("/.well-known/jwks.json", get(answer))
+}

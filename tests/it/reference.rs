@@ -1,0 +1,66 @@
+//! The generated pages of `docs/reference/`: they cannot lag, because this fails when they do.
+//! `SB_UPDATE_REFERENCE=1 cargo test --test it reference` writes them anew.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use sb::ErrorCode;
+use sb::config::Config;
+
+fn check(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference").join(name);
+    if std::env::var_os("SB_UPDATE_REFERENCE").is_some() {
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("docs can be written");
+        std::fs::write(&path, text).expect("docs can be written");
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(kept == text, "docs/reference/{name} is out of date: SB_UPDATE_REFERENCE=1 cargo test --test it reference");
+}
+
+#[test]
+fn every_setting_is_documented() {
+    let mut text = String::from(
+        "# Settings\n\nGenerated from `src/config/sections.rs`. Order, later wins: default, `sb.toml`, `.env`, \
+         environment, flag.\nSettings marked *live* take effect on save (`sb dev`) or on SIGHUP.\n",
+    );
+    let mut section = "";
+    for field in Config::fields() {
+        if field.section != section {
+            section = field.section;
+            let _ = write!(text, "\n## [{section}]\n\n| Key | Environment | Default | Meaning |\n|---|---|---|---|\n");
+        }
+        let doc: Vec<&str> = field.doc.iter().map(|line| line.trim()).collect();
+        assert!(!doc.join("").is_empty(), "{} has no description", field.path());
+        let default = (field.default)();
+        let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
+        let live = if field.live { " *live*" } else { "" };
+        let _ = writeln!(text, "| `{}` | `{}` | {default} | {}{live} |", field.key, field.env, doc.join(" ").replace('|', "\\|"));
+    }
+    text.push_str("\nAny setting of PostgREST can stand in `[rest]` under PostgREST's name, or in the environment as `PGRST_…`.\n");
+    check("config.md", &text);
+}
+
+#[test]
+fn every_error_code_is_documented() {
+    let mut text = String::from("# Error codes\n\nGenerated from `src/error.rs`. A code never changes its name.\n\n| Code | Status | Meaning |\n|---|---|---|\n");
+    for code in ErrorCode::ALL {
+        let _ = writeln!(text, "| `{}` | {} | {} |", code.as_str(), code.status(), code.doc().trim());
+    }
+    check("errors.md", &text);
+}
+
+#[test]
+fn every_command_is_documented() {
+    let mut text = String::from("# Commands\n\nGenerated from the help texts.\n");
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_sb")).args(arguments).output().expect("sb runs");
+        String::from_utf8(output.stdout).expect("help is text")
+    };
+    let top = run(&["--help"]);
+    let _ = write!(text, "\n```text\n{top}```\n");
+    let commands = top.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    for command in commands.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help") {
+        let _ = write!(text, "\n## sb {command}\n\n```text\n{}```\n", run(&[command, "--help"]));
+    }
+    check("cli.md", &text);
+}

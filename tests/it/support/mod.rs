@@ -1,0 +1,7 @@
+//! What tests stand on: one throw-away cluster for the run, a cloned database per test, the app in process.
+
+mod app;
+mod cluster;
+
+pub(crate) use app::{MASTER_KEY, Reply, TestApp};
+pub(crate) use cluster::{cluster, fresh_database, own_stack, scratch_dir};

@@ -23,6 +23,7 @@ pub use error::{DbError, SqlState};
 pub use listen::{Listener, Notice};
 pub use pool::{SystemConnection, SystemPool};
 pub use sql::{quote_identifier, quote_literal};
+pub use tokio_postgres::Row;
 pub use tx::{Connection, Tx};
 
 use crate::identity::Caller;

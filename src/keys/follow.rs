@@ -79,7 +79,7 @@ async fn load_until_it_works(db: &Db, master: &MasterKey) -> KeySet {
         match load(db, master).await {
             Ok(set) => return set,
             Err(error) => {
-                tracing::warn!(error = %error, "the signing keys could not be read again")
+                tracing::warn!(error = %error, "the signing keys could not be read again");
             }
         }
         tokio::time::sleep(RETRY).await;

@@ -154,7 +154,7 @@ mod tests {
     use serde_json::json;
     use uuid::Uuid;
 
-    use super::super::model::tests::plain_user;
+    use crate::auth::model::tests::plain_user;
     use super::*;
 
     fn claims_of(user: &User) -> Map<String, Value> {

@@ -24,7 +24,6 @@ pub use listen::{Listener, Notice};
 pub use pool::{SystemConnection, SystemPool};
 pub use sql::{quote_identifier, quote_literal};
 pub use tokio_postgres::Row;
-pub use tokio_postgres::types::ToSql;
 pub use tx::{Connection, Tx};
 
 use crate::identity::Caller;

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use super::key_set::KeySet;
 use super::{Keys, KeysError, MasterKey, queries};
-use crate::db::{Db, Notice};
+use crate::db::{Db, Listener, Notice};
 use crate::lifecycle::Lifecycle;
 
 /// The channel on which the database tells of every change.
-pub(super) const CHANNEL: &str = "sb_keys";
+const CHANNEL: &str = "sb_keys";
 
 /// A new active key verifies at once but signs only after this, when every node and PostgREST know it too.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -31,12 +31,16 @@ pub(super) fn start(
     keys: &Keys,
     db: Db,
     master: MasterKey,
-    notices: broadcast::Receiver<Notice>,
+    listener: Listener,
     lifecycle: &Lifecycle,
 ) {
     let stopping = lifecycle.stopping();
+    // What changed since the caller's load is not lost: the first notice is the connection's own.
+    let notices = listener.subscribe(CHANNEL);
     let keys = keys.clone();
     lifecycle.spawn(async move {
+        // The handle is kept because the last one to go ends the listening.
+        let _listener = listener;
         stopping
             .run_until_cancelled(follow(keys, db, master, notices))
             .await;
@@ -75,7 +79,7 @@ async fn load_until_it_works(db: &Db, master: &MasterKey) -> KeySet {
         match load(db, master).await {
             Ok(set) => return set,
             Err(error) => {
-                tracing::warn!(error = %error, "the signing keys could not be read again")
+                tracing::warn!(error = %error, "the signing keys could not be read again");
             }
         }
         tokio::time::sleep(RETRY).await;

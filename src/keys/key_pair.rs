@@ -1,5 +1,7 @@
 //! Key pairs: making, importing, signing, and their public half as a JWK.
 
+use std::collections::BTreeMap;
+
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
@@ -132,17 +134,16 @@ impl KeyPair {
         }
     }
 
-    /// The key's id: its RFC 7638 thumbprint. The map keeps its names in order, which that standard asks for.
+    /// The key's id: its RFC 7638 thumbprint.
     pub(super) fn thumbprint(&self) -> String {
-        let members: std::collections::BTreeMap<String, Value> = self
-            .public_members()
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
-        let text = serde_json::to_vec(&members).expect("strings are JSON");
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text);
-        URL_SAFE_NO_PAD.encode(digest.as_ref())
+        thumbprint(&self.public_members())
     }
+}
+
+/// SHA-256 of the members in the order of their names, without spaces.
+pub(super) fn thumbprint(members: &Value) -> String {
+    let members: BTreeMap<&String, &Value> = members.as_object().into_iter().flatten().collect();
+    let text = serde_json::to_vec(&members).expect("strings are JSON");
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text);
+    URL_SAFE_NO_PAD.encode(digest.as_ref())
 }

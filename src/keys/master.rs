@@ -224,11 +224,11 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state").join("master.key");
-        let made = MasterKey::load_or_create(&path).unwrap();
+        let first = MasterKey::load_or_create(&path).unwrap();
         let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(), 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(MasterKey::load_or_create(&path).unwrap(), made);
+        assert_eq!(MasterKey::load_or_create(&path).unwrap(), first);
         assert_eq!(mode(), 0o600);
     }
 

@@ -221,9 +221,8 @@ impl Keys {
         master: MasterKey,
         lifecycle: &Lifecycle,
     ) -> Result<Self, KeysError> {
-        let notices = listener.subscribe(follow::CHANNEL);
         let keys = Self::with_set(follow::load(db, &master).await?, clock, config);
-        follow::start(&keys, db.clone(), master, notices, lifecycle);
+        follow::start(&keys, db.clone(), master, listener.clone(), lifecycle);
         Ok(keys)
     }
 

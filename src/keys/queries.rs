@@ -2,10 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use crate::db::Row;
 
 use super::{ApiKey, KeyStatus, SigningKey};
-use crate::db::{Connection, DbError, SystemConnection};
+use crate::db::{Connection, DbError, Row, SystemConnection};
 
 /// A row a node needs to verify and, when active, to sign.
 pub(super) struct KeyRow {

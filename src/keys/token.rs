@@ -177,12 +177,14 @@ fn check_times(claims: &Map<String, Value>, now: i64) -> Result<(), TokenError> 
     if expiry <= now {
         return Err(TokenError::Expired);
     }
-    match claims.get("nbf").map(Value::as_f64) {
-        None => Ok(()),
-        Some(None) => Err(TokenError::BadTime),
-        Some(Some(start)) if start > now + NOT_BEFORE_LEEWAY => Err(TokenError::NotYetValid),
-        Some(Some(_)) => Ok(()),
+    let Some(start) = claims.get("nbf") else {
+        return Ok(());
+    };
+    let start = start.as_f64().ok_or(TokenError::BadTime)?;
+    if start > now + NOT_BEFORE_LEEWAY {
+        return Err(TokenError::NotYetValid);
     }
+    Ok(())
 }
 
 /// API keys and role tokens name no audience; whoever does name one must name ours.

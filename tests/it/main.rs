@@ -7,6 +7,7 @@ mod postgrest;
 mod reference;
 mod rest;
 mod schema;
+mod scratch;
 mod stack;
 mod support;
 mod tidy;

@@ -22,9 +22,15 @@ async fn with_todos(settings: &[(&str, &str)]) -> (TestApp, sb::stack::Stack) {
         .batch_execute(TODOS)
         .await
         .expect("the scaffold's migration applies");
-    // The event trigger told PostgREST; it reads the schema in its own time.
-    until(|| async { app.get("/rest/v1/todos", None).await.status == StatusCode::OK }).await;
+    // The event trigger told PostgREST, which reads the schema in its own time; its root lists what it knows.
+    until(|| knows(&app, "/todos")).await;
     (app, stack)
+}
+
+/// Whether PostgREST's schema cache has `path`.
+async fn knows(app: &TestApp, path: &str) -> bool {
+    let token = app.service_token();
+    app.get("/rest/v1/", Some(&token)).await.json()["paths"].get(path).is_some()
 }
 
 /// Waits for what has no signal of its own to arrive; fails after ten seconds.
@@ -122,7 +128,7 @@ async fn api_keys_work_in_both_forms_and_end_when_revoked() {
         app.send(request.unwrap()).await
     };
     owner.batch_execute("create function public.who() returns text language sql stable as 'select current_user::text'").await.unwrap();
-    until(|| async { roles(publishable.expose()).await.status == StatusCode::OK }).await;
+    until(|| knows(&app, "/rpc/who")).await;
     assert_eq!(roles(publishable.expose()).await.json(), "anon");
     assert_eq!(roles(secret.expose()).await.json(), "service_role");
     assert_eq!(roles(service.expose()).await.json(), "service_role");
@@ -346,7 +352,7 @@ async fn supabase_migrations_apply_unchanged_and_behave() {
     let body = json!({ "email": "ana@example.com", "password": "correct horse", "data": { "full_name": "Ana" } });
     let ana = app.post("/auth/v1/signup", None, body).await.json();
     let token = ana["access_token"].as_str().unwrap();
-    until(|| async { app.get("/rest/v1/profiles", Some(token)).await.status == StatusCode::OK })
+    until(|| knows(&app, "/profiles"))
         .await;
     let profiles = app.get("/rest/v1/profiles", Some(token)).await.json();
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
-use crate::db::Row;
+
 use uuid::Uuid;
 
 use super::rows::users;

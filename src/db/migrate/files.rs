@@ -233,7 +233,7 @@ fn parse(file_name: &str, folder: &str, bytes: Vec<u8>) -> Result<Migration, Mig
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let line = before.split(|byte| *byte == b'\n').count();
         MigrateError::file(
             format!("{file}:{line}"),
             "is not UTF-8 text",

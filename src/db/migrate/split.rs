@@ -259,10 +259,7 @@ impl<'a> Splitter<'a> {
     }
 
     fn line_of(&self, position: usize) -> usize {
-        1 + self.bytes[..position]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count()
+        self.bytes[..position].split(|byte| *byte == b'\n').count()
     }
 
     fn error(&self, position: usize, problem: Problem) -> SplitError {

@@ -25,7 +25,8 @@ pub(crate) fn config(url: &str, settings: &[(&str, &str)]) -> Config {
         ("auth.argon2_memory_kib", "64"),
         ("auth.argon2_iterations", "1"),
         ("db.migrate_on_start", "false"),
-        ("db.migrations_dir", "no-such-folder"),
+        // The folder `migrations` here holds the framework's own line.
+        ("db.migrations_dir", "no-migrations"),
     ];
     let flags = fixed
         .iter()

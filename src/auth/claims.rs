@@ -154,8 +154,8 @@ mod tests {
     use serde_json::json;
     use uuid::Uuid;
 
-    use crate::auth::model::tests::plain_user;
     use super::*;
+    use crate::auth::model::tests::plain_user;
 
     fn claims_of(user: &User) -> Map<String, Value> {
         let session = Session {

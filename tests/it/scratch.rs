@@ -14,8 +14,13 @@ use crate::support;
 pub(crate) async fn empty_database() -> Target {
     let cluster = support::cluster();
     let name = format!("empty_{}", random_token::<9>());
-    let owner = Connection::open(&cluster.database("postgres")).await.unwrap();
-    let sql = format!("create database {} template template0", quote_identifier(&name));
+    let owner = Connection::open(&cluster.database("postgres"))
+        .await
+        .unwrap();
+    let sql = format!(
+        "create database {} template template0",
+        quote_identifier(&name)
+    );
     owner.batch_execute(&sql).await.unwrap();
     cluster.database(&name)
 }

@@ -1,8 +1,8 @@
 //! From rows to users.
 
+use crate::db::Row;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
-use crate::db::Row;
 use uuid::Uuid;
 
 use crate::auth::model::{Identity, User};

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::rows::users;
 use crate::auth::model::User;
-use crate::db::{DbError, SystemConnection, Tx};
+use crate::db::{DbError, Row, SystemConnection, Tx};
 
 const FIND_USER: &str = concat!(
     "

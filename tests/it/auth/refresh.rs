@@ -44,7 +44,17 @@ async fn parallel_callers_get_the_same_successor() {
     })
     .await;
     let first = signed_up(&app).await;
-    let replies = join_all((0..50).map(|_| app.refresh(first.refresh_token()))).await;
+    // All of them have begun before the first may go on.
+    app.owner
+        .batch_execute("begin; select 1 from auth.sessions for update")
+        .await
+        .unwrap();
+    let released = async {
+        app.wait_for_blocked(30).await;
+        app.owner.batch_execute("commit").await.unwrap();
+    };
+    let callers = join_all((0..50).map(|_| app.refresh(first.refresh_token())));
+    let (replies, ()) = tokio::join!(callers, released);
     let successors: Vec<String> = replies
         .into_iter()
         .map(|reply| reply.ok().refresh_token().to_owned())

@@ -80,20 +80,31 @@ async fn an_address_has_one_account() {
 
 #[tokio::test]
 async fn parallel_sign_ups_of_one_address_make_one_account() {
-    let app = App::new().await;
+    let app = App::with(Options {
+        pool_max_size: 16,
+        ..Options::default()
+    })
+    .await;
     let spellings = [
         "ana@example.com",
         "Ana@example.com",
         "ANA@EXAMPLE.COM",
         "ana@Example.Com",
     ];
-    let replies = join_all(
+    // All of them have begun to insert before the first may go on.
+    let taken = "begin; insert into auth.users (email) values ('ana@example.com')";
+    app.owner.batch_execute(taken).await.unwrap();
+    let released = async {
+        app.wait_for_blocked(8).await;
+        app.owner.batch_execute("rollback").await.unwrap();
+    };
+    let callers = join_all(
         spellings
             .iter()
             .chain(&spellings)
             .map(|email| app.sign_up(email)),
-    )
-    .await;
+    );
+    let (replies, ()) = tokio::join!(callers, released);
     let (made, refused): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == 200);
     assert_eq!((made.len(), refused.len()), (1, 7));
     for reply in refused {

@@ -165,6 +165,19 @@ impl App {
         self.owner.query_one(&sql, &[]).await.unwrap().get(0)
     }
 
+    /// Returns when `count` statements wait for a lock that somebody else holds.
+    pub(crate) async fn wait_for_blocked(&self, count: i64) {
+        let observer = self.db.owner().await.unwrap();
+        let sql = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        let blocked = async {
+            while observer.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        let deadline = Duration::from_secs(3);
+        tokio::time::timeout(deadline, blocked).await.unwrap();
+    }
+
     /// `action` of the audit log, oldest first.
     pub(crate) async fn audit(&self) -> String {
         let sql = "select string_agg(payload ->> 'action', ' ' order by created_at, ctid) from auth.audit_log_entries";

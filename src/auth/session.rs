@@ -118,7 +118,7 @@ pub(super) async fn refresh(
     };
     match refreshed.await.map_err(unavailable)? {
         Refreshed::Current(session, user) => {
-            token::issue(auth, user, &session, "token_refresh").await
+            token::issue(auth, *user, &session, "token_refresh").await
         }
         Refreshed::Unknown => Err(AuthError::RefreshTokenNotFound),
         Refreshed::Banned => Err(AuthError::UserBanned),

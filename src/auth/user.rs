@@ -196,12 +196,11 @@ async fn new_password(
                 return Err(AuthError::CurrentPasswordInvalid);
             }
             Some(current) if current == new => return Err(AuthError::SamePassword),
-            // The current one is right and another.
-            Some(_) => {}
             None if auth.passwords().verify(new, Some(old_hash)).await? => {
                 return Err(AuthError::SamePassword);
             }
-            None => {}
+            // The current one is right and another, or the new one is not it.
+            Some(_) | None => {}
         }
     }
     auth.passwords().hash(new).await

@@ -6,6 +6,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::rows::users;
+use crate::auth::duration::Ban;
 use crate::auth::model::User;
 use crate::db::{DbError, SystemConnection, Tx};
 
@@ -226,8 +227,7 @@ pub(in crate::auth) struct UserChange<'a> {
     pub(in crate::auth) app_metadata: (Value, Vec<String>),
     pub(in crate::auth) role: Option<&'a str>,
     pub(in crate::auth) aud: Option<&'a str>,
-    /// Outer `None`: no change; inner: the ban is lifted.
-    pub(in crate::auth) banned_until: Option<Option<DateTime<Utc>>>,
+    pub(in crate::auth) ban: Option<Ban>,
     /// The change is made only while this is the password.
     pub(in crate::auth) checked_hash: Option<&'a str>,
 }
@@ -276,8 +276,8 @@ pub(in crate::auth) async fn update_user(
             &app_removed,
             &change.role,
             &change.aud,
-            &change.banned_until.is_some(),
-            &change.banned_until.flatten(),
+            &change.ban.is_some(),
+            &change.ban.and_then(|ban| ban.until(at)),
             &change.checked_hash,
         ],
     )

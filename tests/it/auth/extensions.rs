@@ -16,7 +16,7 @@ async fn app(extensions: Extensions) -> App {
     .await
 }
 
-fn members(value: Value) -> Map<String, Value> {
+fn members(value: &Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap()
 }
 
@@ -71,7 +71,7 @@ async fn providers_add_claims_at_every_issuance() {
     let extensions = Extensions::default()
         .claims(|context| async move {
             Ok(members(
-                json!({"org": "acme", "how": context.authentication_method}),
+                &json!({"org": "acme", "how": context.authentication_method}),
             ))
         })
         .claims(|context| async move {

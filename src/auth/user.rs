@@ -38,6 +38,7 @@ async fn find_live(
 ) -> Result<(User, Option<LiveSession>), AuthError> {
     let (user, session) = queries::find_user(connection, bearer.user_id, bearer.session_id)
         .await?
+        .filter(|(user, _)| user.deleted_at.is_none())
         .ok_or(AuthError::BearerNotFound)?;
     if bearer.session_id.is_some() && session.is_none() {
         return Err(AuthError::SessionNotFound);

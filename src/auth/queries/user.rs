@@ -244,8 +244,16 @@ pub(in crate::auth) async fn update_user(
        set email = coalesce($2, u.email)
          , phone = coalesce($3, u.phone)
          , encrypted_password = coalesce($4, u.encrypted_password)
-         , email_confirmed_at = case when $5 then $6 else u.email_confirmed_at end
-         , phone_confirmed_at = case when $7 then $6 else u.phone_confirmed_at end
+         , email_confirmed_at = case
+             when not $5 then u.email_confirmed_at
+             when $2 is null then coalesce(u.email_confirmed_at, $6)
+             else $6
+           end
+         , phone_confirmed_at = case
+             when not $7 then u.phone_confirmed_at
+             when $3 is null then coalesce(u.phone_confirmed_at, $6)
+             else $6
+           end
          , raw_user_meta_data = (
              coalesce(case jsonb_typeof(u.raw_user_meta_data) when 'object' then u.raw_user_meta_data end, '{}') || $8
            ) - $9::text[]

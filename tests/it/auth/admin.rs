@@ -233,6 +233,37 @@ async fn changes_are_partial_and_a_new_password_ends_all_sessions() {
 }
 
 #[tokio::test]
+async fn a_confirmation_keeps_its_time_unless_the_address_changes() {
+    let app = App::new().await;
+    let user = app
+        .admin(
+            "POST",
+            "",
+            json!({"email": "ana@example.com", "email_confirm": true}),
+        )
+        .await
+        .ok();
+    let path = format!("/{}", user.text("/id"));
+    app.advance(60);
+    let same = app
+        .admin("PUT", &path, json!({"email_confirm": true}))
+        .await
+        .ok();
+    assert_eq!(same.text("/email_confirmed_at"), "2026-01-01T12:00:00Z");
+    let change = json!({"email": "bo@example.com", "email_confirm": true});
+    let other = app.admin("PUT", &path, change).await.ok();
+    assert_eq!(other.text("/email_confirmed_at"), "2026-01-01T12:01:00Z");
+    app.admin("PUT", &path, json!({"ban_duration": "1h"}))
+        .await
+        .ok();
+    let unbanned = app
+        .admin("PUT", &path, json!({"ban_duration": "none"}))
+        .await
+        .ok();
+    assert!(unbanned.body.get("banned_until").is_none());
+}
+
+#[tokio::test]
 async fn users_that_do_not_exist_are_not_found() {
     let app = App::new().await;
     let path = "/00000000-0000-4000-8000-000000000000";

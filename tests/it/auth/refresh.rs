@@ -354,3 +354,36 @@ async fn a_restarted_database_is_an_obstacle_that_passes() {
     }
     app.refresh(&token).await.ok();
 }
+
+#[tokio::test]
+async fn a_missing_grant_is_no_reason_to_sign_out() {
+    let app = App::new().await;
+    let first = signed_up(&app).await;
+    let revoke = "revoke update on auth.sessions from sb_auth";
+    app.owner.batch_execute(revoke).await.unwrap();
+    app.refresh(first.refresh_token())
+        .await
+        .refused(500, "unexpected_failure");
+    let grant = "grant update on auth.sessions to sb_auth";
+    app.owner.batch_execute(grant).await.unwrap();
+    app.refresh(first.refresh_token()).await.ok();
+}
+
+#[tokio::test]
+async fn a_cancelled_statement_is_an_obstacle_that_passes() {
+    let app = App::new().await;
+    let first = signed_up(&app).await;
+    app.owner
+        .batch_execute("begin; select 1 from auth.sessions for update")
+        .await
+        .unwrap();
+    let cancelled = async {
+        app.wait_for_blocked(1).await;
+        let sql = "select pg_cancel_backend(pid) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        app.owner.query(sql, &[]).await.unwrap();
+    };
+    let (reply, ()) = tokio::join!(app.refresh(first.refresh_token()), cancelled);
+    reply.refused(503, "service_unavailable");
+    app.owner.batch_execute("rollback").await.unwrap();
+    app.refresh(first.refresh_token()).await.ok();
+}

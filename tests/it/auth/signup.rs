@@ -312,3 +312,20 @@ async fn a_trigger_that_refuses_or_suppresses_stores_nothing() {
     let logs = String::from_utf8(logs.lock().unwrap().clone()).unwrap();
     assert!(logs.contains("secret reason"));
 }
+
+#[tokio::test]
+async fn more_password_work_than_fits_is_told_to_come_back() {
+    let app = App::with_settings(&[
+        ("auth.argon2_memory_kib", "65536"),
+        ("auth.argon2_concurrency", "1"),
+        ("auth.argon2_queue", "1"),
+    ])
+    .await;
+    let emails = ["ana@example.com", "bo@example.com", "cy@example.com"];
+    let replies = join_all(emails.map(|email| app.sign_up(email))).await;
+    let codes: Vec<u16> = replies.iter().map(|reply| reply.status.as_u16()).collect();
+    assert_eq!(codes, [200, 200, 503]);
+    replies[2].refused(503, "service_unavailable");
+    assert_eq!(replies[2].header("retry-after"), "1");
+    app.sign_up("cy@example.com").await.ok();
+}

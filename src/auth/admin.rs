@@ -62,7 +62,7 @@ struct Checked {
 /// [`AuthError::Invalid`], [`AuthError::WeakPassword`], [`AuthError::EmailExists`], [`AuthError::PhoneExists`],
 /// [`AuthError::IdExists`], [`AuthError::SavingUser`].
 pub async fn add_user(auth: &Auth, input: NewAccount, client: &Client) -> Result<User, AuthError> {
-    let id = match input.id.as_deref().filter(|id| !id.is_empty()) {
+    let id = match given(input.id.as_deref()) {
         Some(id) => Uuid::parse_str(id).map_err(|_| AuthError::Invalid("id must be an UUID"))?,
         None => Uuid::new_v4(),
     };
@@ -84,8 +84,8 @@ pub async fn add_user(auth: &Auth, input: NewAccount, client: &Client) -> Result
     let config = auth.config();
     let new = NewUser {
         id,
-        aud: given(&input.aud).unwrap_or(&config.jwt.aud),
-        role: given(&input.role).unwrap_or("authenticated"),
+        aud: given(input.aud.as_deref()).unwrap_or(&config.jwt.aud),
+        role: given(input.role.as_deref()).unwrap_or("authenticated"),
         email,
         phone,
         password_hash: checked.password_hash.as_deref(),
@@ -93,10 +93,7 @@ pub async fn add_user(auth: &Auth, input: NewAccount, client: &Client) -> Result
         phone_confirmed: phone.is_some() && input.phone_confirm == Some(true),
         app_metadata: &checked.app_metadata.over(members(providers)),
         user_metadata: &checked.user_metadata.over(Map::new()),
-        banned_until: match checked.ban {
-            Some(Ban::For(span)) => Some(now + span),
-            Some(Ban::Lift) | None => None,
-        },
+        banned_until: checked.ban.and_then(|ban| ban.until(now)),
         signs_in: false,
         at: now,
     };
@@ -144,12 +141,9 @@ pub(super) async fn update(
         phone_confirmed: input.phone_confirm == Some(true),
         user_metadata: checked.user_metadata.split(),
         app_metadata: checked.app_metadata.split(),
-        role: given(&input.role),
-        aud: given(&input.aud),
-        banned_until: checked.ban.map(|ban| match ban {
-            Ban::Lift => None,
-            Ban::For(span) => Some(now + span),
-        }),
+        role: given(input.role.as_deref()),
+        aud: given(input.aud.as_deref()),
+        ban: checked.ban,
         checked_hash: None,
     };
     let tx = auth.db().auth().begin().await?;
@@ -238,14 +232,13 @@ fn referenced(error: DbError) -> AuthError {
 /// # Errors
 /// As deleting by id.
 pub async fn remove_user(auth: &Auth, who: &str, client: &Client) -> Result<User, AuthError> {
-    let id = match Uuid::parse_str(who) {
-        Ok(id) => id,
-        Err(_) => {
-            let email = Email::parse(who)?;
-            let connection = auth.db().auth().connection().await?;
-            let found = queries::find_credentials_by_email(&connection, email.as_str()).await?;
-            found.ok_or(AuthError::UserNotFound)?.user_id
-        }
+    let id = if let Ok(id) = Uuid::parse_str(who) {
+        id
+    } else {
+        let email = Email::parse(who)?;
+        let connection = auth.db().auth().connection().await?;
+        let found = queries::find_credentials_by_email(&connection, email.as_str()).await?;
+        found.ok_or(AuthError::UserNotFound)?.user_id
     };
     let user = find(auth, id).await?;
     delete(auth, id, false, client).await?;
@@ -280,25 +273,29 @@ pub async fn list_users(auth: &Auth, list: &ListUsers) -> Result<UserPage, AuthE
 
 async fn check(auth: &Auth, input: &NewAccount) -> Result<Checked, AuthError> {
     let config = auth.config();
-    if let Some(role) = given(&input.role)
+    if let Some(role) = given(input.role.as_deref())
         && !claims::may_be_given(role, &config.db.allowed_roles)
     {
         return Err(AuthError::Invalid(
             "role must be one of db.allowed_roles and not service_role",
         ));
     }
-    if given(&input.aud).is_some_and(|aud| aud.len() > 255 || aud.contains('\0')) {
+    if given(input.aud.as_deref()).is_some_and(|aud| aud.len() > 255 || aud.contains('\0')) {
         return Err(AuthError::Invalid("aud must have at most 255 characters"));
     }
-    let ban = match given(&input.ban_duration) {
+    let ban = match given(input.ban_duration.as_deref()) {
         Some(text) => Some(Ban::parse(text).ok_or(AuthError::Invalid(
             "ban_duration must be \"none\" or a duration such as 24h or 1h30m",
         ))?),
         None => None,
     };
     Ok(Checked {
-        email: given(&input.email).map(Email::parse).transpose()?,
-        phone: given(&input.phone).map(Phone::parse).transpose()?,
+        email: given(input.email.as_deref())
+            .map(Email::parse)
+            .transpose()?,
+        phone: given(input.phone.as_deref())
+            .map(Phone::parse)
+            .transpose()?,
         user_metadata: MetadataPatch::parse(input.user_metadata.clone())?,
         app_metadata: MetadataPatch::parse(input.app_metadata.clone())?,
         ban,
@@ -307,7 +304,10 @@ async fn check(auth: &Auth, input: &NewAccount) -> Result<Checked, AuthError> {
 }
 
 async fn password_hash(auth: &Auth, input: &NewAccount) -> Result<Option<String>, AuthError> {
-    match (given(&input.password), given(&input.password_hash)) {
+    match (
+        given(input.password.as_deref()),
+        given(input.password_hash.as_deref()),
+    ) {
         (Some(_), Some(_)) => Err(AuthError::Invalid(
             "Only a password or a password hash should be provided",
         )),
@@ -324,8 +324,8 @@ async fn password_hash(auth: &Auth, input: &NewAccount) -> Result<Option<String>
 }
 
 /// Clients send an empty text for what they leave out.
-fn given(text: &Option<String>) -> Option<&str> {
-    text.as_deref().filter(|text| !text.is_empty())
+fn given(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
 }
 
 fn members(value: Value) -> Map<String, Value> {

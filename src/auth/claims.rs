@@ -15,7 +15,7 @@ use crate::config::Config;
 const MAX_USER_METADATA_BYTES: usize = 2048;
 
 /// Claims that decide who somebody is and for how long; no provider may change one.
-const RESERVED: [&str; 12] = [
+const RESERVED: [&str; 13] = [
     "iss",
     "sub",
     "aud",
@@ -27,6 +27,7 @@ const RESERVED: [&str; 12] = [
     "amr",
     "is_anonymous",
     "client_id",
+    "act",
     "jti",
 ];
 

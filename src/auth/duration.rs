@@ -1,6 +1,6 @@
 //! Durations as the admin API spells them: `24h`, `1h30m`, `1.5s`, `none`.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 /// What `ban_duration` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,14 @@ impl Ban {
         duration(text)
             .filter(|span| *span <= longest)
             .map(Self::For)
+    }
+
+    /// The end of the ban, if there is one.
+    pub(super) fn until(self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Lift => None,
+            Self::For(span) => Some(now + span),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 
-use crate::db::DbError;
+use crate::db::{DbError, SqlState};
 use crate::error::ErrorCode;
 use crate::http::ApiError;
 
@@ -148,8 +148,9 @@ impl From<AuthError> for ApiError {
     fn from(error: AuthError) -> Self {
         let public = Self::new(error.code(), error.to_string());
         match error {
-            AuthError::Db(error) => error.into(),
-            AuthError::SavingUser(cause) if cause.is_transient() => cause.into(),
+            AuthError::Db(cause) | AuthError::SavingUser(cause) if may_pass(&cause) => cause.into(),
+            // The service's own role was refused something: no fault of the client, and no reason to sign it out.
+            AuthError::Db(cause) => Self::internal(cause),
             AuthError::SavingUser(cause) | AuthError::UserReferenced(cause) => {
                 public.with_cause(cause)
             }
@@ -166,4 +167,9 @@ impl From<AuthError> for ApiError {
             _ => public,
         }
     }
+}
+
+/// Whether the same request may succeed later.
+fn may_pass(error: &DbError) -> bool {
+    error.is_transient() || error.code() == Some(&SqlState::QUERY_CANCELED)
 }

@@ -2,13 +2,13 @@
 
 use chrono::TimeDelta;
 use serde_json::json;
-use uuid::Uuid;
 
 use super::address::{Email, Phone};
 use super::audit::{self, Action};
 use super::hooks::HookContext;
 use super::model::{Client, TokenResponse};
 use super::queries::{self, RefreshLimits, Refreshed, SignIn};
+use super::user::Bearer;
 use super::{Auth, AuthError, token};
 use crate::db::{DbError, SqlState};
 
@@ -53,10 +53,19 @@ pub(super) async fn sign_in_with_password(
     }
     let session = token::new_session("password", now);
     let actor = (found.user_id, found.name.as_str());
+    let provider = if grant
+        .email
+        .as_deref()
+        .is_some_and(|email| !email.is_empty())
+    {
+        "email"
+    } else {
+        "phone"
+    };
     let new = SignIn {
         session: &session,
         client,
-        audit: &audit::payload(Action::Login, actor, &json!({ "provider": "email" })),
+        audit: &audit::payload(Action::Login, actor, &json!({ "provider": provider })),
         at: now,
     };
     let checked = hash.unwrap_or_default();
@@ -118,7 +127,7 @@ pub(super) async fn refresh(
     };
     match refreshed.await.map_err(unavailable)? {
         Refreshed::Current(session, user) => {
-            token::issue(auth, user, &session, "token_refresh").await
+            token::issue(auth, *user, &session, "token_refresh").await
         }
         Refreshed::Unknown => Err(AuthError::RefreshTokenNotFound),
         Refreshed::Banned => Err(AuthError::UserBanned),
@@ -148,13 +157,14 @@ fn seconds(count: u64) -> TimeDelta {
 /// [`AuthError::BearerNotFound`], [`AuthError::SessionNotFound`] when the token's own session has ended.
 pub(super) async fn sign_out(
     auth: &Auth,
-    bearer: (Uuid, Option<Uuid>),
+    bearer: Bearer<'_>,
     scope: Scope,
     client: &Client,
 ) -> Result<(), AuthError> {
     let connection = auth.db().auth().connection().await?;
+    let who = (bearer.user_id, bearer.session_id);
     let log = (auth.clock().now(), client);
-    match queries::sign_out(&connection, bearer, scope, log).await? {
+    match queries::sign_out(&connection, who, scope, log).await? {
         Some(true) => Ok(()),
         Some(false) => Err(AuthError::SessionNotFound),
         None => Err(AuthError::BearerNotFound),

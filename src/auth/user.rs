@@ -38,6 +38,7 @@ async fn find_live(
 ) -> Result<(User, Option<LiveSession>), AuthError> {
     let (user, session) = queries::find_user(connection, bearer.user_id, bearer.session_id)
         .await?
+        .filter(|(user, _)| user.deleted_at.is_none())
         .ok_or(AuthError::BearerNotFound)?;
     if bearer.session_id.is_some() && session.is_none() {
         return Err(AuthError::SessionNotFound);
@@ -196,12 +197,11 @@ async fn new_password(
                 return Err(AuthError::CurrentPasswordInvalid);
             }
             Some(current) if current == new => return Err(AuthError::SamePassword),
-            // The current one is right and another.
-            Some(_) => {}
             None if auth.passwords().verify(new, Some(old_hash)).await? => {
                 return Err(AuthError::SamePassword);
             }
-            None => {}
+            // The current one is right and another, or the new one is not it.
+            Some(_) | None => {}
         }
     }
     auth.passwords().hash(new).await

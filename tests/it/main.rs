@@ -1,7 +1,19 @@
 //! The one integration test binary; its modules mirror `src/`.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed, in its helpers too"
+)]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "a JSON literal reads better without a borrow"
+)]
+
+mod auth;
 mod db;
 mod embed;
+mod keys;
+mod migrate;
 mod ops;
 mod postgrest;
 mod reference;

@@ -19,7 +19,7 @@ pub(in crate::auth) struct RefreshLimits {
 #[derive(Debug)]
 pub(in crate::auth) enum Refreshed {
     /// These are the session's current state and its user.
-    Current(Session, User),
+    Current(Session, Box<User>),
     /// No such session, or a counter it never had.
     Unknown,
     /// The user is banned.
@@ -165,7 +165,7 @@ pub(in crate::auth) async fn refresh(
         amr: row.get("amr"),
         counter: row.get::<_, i64>("refresh_token_counter") + rotated,
     };
-    Ok(users(&rows)
-        .pop()
-        .map_or(Refreshed::Unknown, |user| Refreshed::Current(session, user)))
+    Ok(users(&rows).pop().map_or(Refreshed::Unknown, |user| {
+        Refreshed::Current(session, Box::new(user))
+    }))
 }

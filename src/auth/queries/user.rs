@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::rows::users;
+use crate::auth::duration::Ban;
 use crate::auth::model::User;
 use crate::db::{DbError, Row, SystemConnection, Tx};
 
@@ -226,8 +227,7 @@ pub(in crate::auth) struct UserChange<'a> {
     pub(in crate::auth) app_metadata: (Value, Vec<String>),
     pub(in crate::auth) role: Option<&'a str>,
     pub(in crate::auth) aud: Option<&'a str>,
-    /// Outer `None`: no change; inner: the ban is lifted.
-    pub(in crate::auth) banned_until: Option<Option<DateTime<Utc>>>,
+    pub(in crate::auth) ban: Option<Ban>,
     /// The change is made only while this is the password.
     pub(in crate::auth) checked_hash: Option<&'a str>,
 }
@@ -244,8 +244,16 @@ pub(in crate::auth) async fn update_user(
        set email = coalesce($2, u.email)
          , phone = coalesce($3, u.phone)
          , encrypted_password = coalesce($4, u.encrypted_password)
-         , email_confirmed_at = case when $5 then $6 else u.email_confirmed_at end
-         , phone_confirmed_at = case when $7 then $6 else u.phone_confirmed_at end
+         , email_confirmed_at = case
+             when not $5 then u.email_confirmed_at
+             when $2 is null then coalesce(u.email_confirmed_at, $6)
+             else $6
+           end
+         , phone_confirmed_at = case
+             when not $7 then u.phone_confirmed_at
+             when $3 is null then coalesce(u.phone_confirmed_at, $6)
+             else $6
+           end
          , raw_user_meta_data = (
              coalesce(case jsonb_typeof(u.raw_user_meta_data) when 'object' then u.raw_user_meta_data end, '{}') || $8
            ) - $9::text[]
@@ -276,8 +284,8 @@ pub(in crate::auth) async fn update_user(
             &app_removed,
             &change.role,
             &change.aud,
-            &change.banned_until.is_some(),
-            &change.banned_until.flatten(),
+            &change.ban.is_some(),
+            &change.ban.and_then(|ban| ban.until(at)),
             &change.checked_hash,
         ],
     )

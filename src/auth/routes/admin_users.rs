@@ -101,19 +101,19 @@ fn number(text: Option<&str>, default: u32, max: u32) -> Result<u32, AuthError> 
 }
 
 /// `page` comes first and `rel` is quoted: the JavaScript client depends on both.
-fn link(list: &ListUsers, total: i64) -> HeaderValue {
-    let last = u32::try_from(total.max(1) - 1).unwrap_or(u32::MAX) / list.per_page + 1;
-    let filter = list.filter.as_ref().map_or_else(String::new, |filter| {
+fn link(wanted: &ListUsers, total: i64) -> HeaderValue {
+    let last = u32::try_from(total.max(1) - 1).unwrap_or(u32::MAX) / wanted.per_page + 1;
+    let filter = wanted.filter.as_ref().map_or_else(String::new, |filter| {
         let text: String = url::form_urlencoded::byte_serialize(filter.as_bytes()).collect();
         format!("&filter={text}")
     });
     let to = |page: u32, rel: &str| {
-        let per_page = list.per_page;
+        let per_page = wanted.per_page;
         format!("</auth/v1/admin/users?page={page}&per_page={per_page}{filter}>; rel=\"{rel}\"")
     };
     let mut links = Vec::new();
-    if list.page < last {
-        links.push(to(list.page + 1, "next"));
+    if wanted.page < last {
+        links.push(to(wanted.page + 1, "next"));
     }
     links.push(to(last, "last"));
     HeaderValue::from_str(&links.join(", ")).expect("percent-encoded text is a header value")

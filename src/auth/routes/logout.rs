@@ -1,7 +1,6 @@
 //! `POST /logout`.
 
-use axum::extract::FromRequest as _;
-use axum::extract::{FromRequestParts as _, Request, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 
@@ -23,23 +22,17 @@ pub(super) struct Body {
     refresh_token: Option<String>,
 }
 
-/// Who signs out is told by the bearer token, or by a refresh token in the body where there is no bearer.
+/// Who signs out is told by the bearer token, or by a refresh token in the body where there is no good bearer.
 pub(super) async fn sign_out(
+    signed_in: Result<SignedIn, ApiError>,
     State(auth): State<Auth>,
     client: Client,
     Query(options): Query<Options>,
-    request: Request,
+    Json(body): Json<Body>,
 ) -> Result<StatusCode, ApiError> {
-    let (mut parts, body) = request.into_parts();
-    let signed_in = SignedIn::from_request_parts(&mut parts, &auth).await;
-    let Json(body) = Json::<Body>::from_request(Request::from_parts(parts, body), &auth).await?;
     let scope = scope(options.scope.or(body.scope).as_deref())?;
     match (signed_in, body.refresh_token) {
-        (Ok(caller), _) => {
-            let bearer = caller.bearer();
-            let who = (bearer.user_id, bearer.session_id);
-            session::sign_out(&auth, who, scope, &client).await?;
-        }
+        (Ok(caller), _) => session::sign_out(&auth, caller.bearer(), scope, &client).await?,
         (Err(_), Some(token)) if !token.is_empty() => {
             session::sign_out_with_refresh_token(&auth, &token, scope, &client).await?;
         }

@@ -1,0 +1,11 @@
+//! The auth service over its router, against a real database.
+
+mod admin;
+mod extensions;
+mod logout;
+mod refresh;
+mod shapes;
+mod signup;
+mod support;
+mod token;
+mod user;

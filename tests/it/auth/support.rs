@@ -1,0 +1,427 @@
+//! An auth service of one's own per test: a cloned database, a clock that stands still, and a client.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use chrono::{DateTime, TimeDelta, Utc};
+use http_body_util::BodyExt as _;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use sb::auth::{Auth, Extensions, TokenIssuer};
+use sb::clock::Clock;
+use sb::config::{self, Config, Sources};
+use sb::db::{Connection, Db, DbOptions, Target};
+use sb::http::{ApiError, Authenticate, authenticate::Credentials, middleware};
+use sb::telemetry::Metrics;
+use sb::{Caller, ErrorCode};
+use serde_json::{Map, Value, json};
+use tokio::sync::OnceCell;
+use tower::ServiceExt as _;
+
+const SIGNING_SECRET: &[u8] = b"the signing secret of the tests, 32 bytes";
+
+/// A password that is good enough.
+pub(crate) const PASSWORD: &str = "correct horse battery";
+
+/// What a test may choose.
+pub(crate) struct Options {
+    /// `section.key` and value.
+    pub(crate) settings: Vec<(&'static str, &'static str)>,
+    pub(crate) extensions: Extensions,
+    /// The auth service gets half of it.
+    pub(crate) pool_max_size: usize,
+    pub(crate) pool_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            settings: Vec::new(),
+            extensions: Extensions::default(),
+            pool_max_size: 10,
+            pool_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+pub(crate) struct App {
+    pub(crate) auth: Auth,
+    pub(crate) db: Db,
+    pub(crate) owner: Connection,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Metrics,
+    router: Router,
+}
+
+impl App {
+    pub(crate) async fn new() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    pub(crate) async fn with_settings(settings: &[(&'static str, &'static str)]) -> Self {
+        Self::with(Options {
+            settings: settings.to_vec(),
+            ..Options::default()
+        })
+        .await
+    }
+
+    pub(crate) async fn with(options: Options) -> Self {
+        logs();
+        let owner = fresh_db().await;
+        let config = config::Handle::new(load(&options.settings));
+        let db = Db::new(DbOptions {
+            authenticator: owner.with_user("authenticator", ""),
+            auth: owner.with_user("sb_auth", ""),
+            owner: owner.clone(),
+            pool_max_size: options.pool_max_size,
+            pool_timeout: options.pool_timeout,
+            statement_timeout: Duration::from_secs(30),
+            allowed_roles: config.current().db.allowed_roles.clone(),
+        });
+        let clock = Clock::test("2026-01-01T12:00:00Z".parse::<DateTime<Utc>>().unwrap());
+        let metrics = Metrics::default();
+        let auth = Auth::new(
+            db.clone(),
+            issuer(),
+            clock.clone(),
+            config.clone(),
+            &[7; 32],
+            options.extensions,
+            &metrics,
+        )
+        .unwrap();
+        let router = Router::new().nest("/auth/v1", sb::auth::router(auth.clone()));
+        let authenticate = Authenticate(Arc::new(authenticate));
+        Self {
+            router: middleware::wrap(router, &config, &metrics, authenticate),
+            owner: Connection::open(&owner).await.unwrap(),
+            auth,
+            db,
+            clock,
+            metrics,
+        }
+    }
+
+    /// A request with the current API version; `path` starts after `/auth/v1`.
+    pub(crate) fn request(&self, method: &str, path: &str) -> Call<'_> {
+        let builder = Request::builder()
+            .method(Method::from_bytes(method.as_bytes()).unwrap())
+            .uri(format!("/auth/v1{path}"))
+            .header("x-supabase-api-version", "2024-01-01");
+        Call {
+            app: self,
+            builder,
+            body: Body::empty(),
+        }
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Reply {
+        self.request("POST", path).json(body).send().await
+    }
+
+    pub(crate) async fn sign_up(&self, email: &str) -> Reply {
+        let body = json!({"email": email, "password": PASSWORD});
+        self.post("/signup", body).await
+    }
+
+    pub(crate) async fn sign_in(&self, email: &str, password: &str) -> Reply {
+        let body = json!({"email": email, "password": password});
+        self.post("/token?grant_type=password", body).await
+    }
+
+    pub(crate) async fn refresh(&self, token: &str) -> Reply {
+        let body = json!({"refresh_token": token});
+        self.post("/token?grant_type=refresh_token", body).await
+    }
+
+    pub(crate) async fn get_user(&self, access_token: &str) -> Reply {
+        self.request("GET", "/user")
+            .bearer(access_token)
+            .send()
+            .await
+    }
+
+    pub(crate) async fn put_user(&self, access_token: &str, body: Value) -> Reply {
+        let call = self.request("PUT", "/user").bearer(access_token);
+        call.json(body).send().await
+    }
+
+    pub(crate) async fn admin(&self, method: &str, path: &str, body: Value) -> Reply {
+        let call = self.request(method, &format!("/admin/users{path}"));
+        call.bearer(&service_token()).json(body).send().await
+    }
+
+    pub(crate) fn advance(&self, seconds: i64) {
+        self.clock.advance(TimeDelta::seconds(seconds));
+    }
+
+    /// The first column of the one row of `sql`, as text.
+    pub(crate) async fn value(&self, sql: &str) -> String {
+        let sql = format!("select coalesce(x::text, '') from ({sql}) as t (x)");
+        self.owner.query_one(&sql, &[]).await.unwrap().get(0)
+    }
+
+    /// Returns when `count` statements wait for a lock that somebody else holds.
+    pub(crate) async fn wait_for_blocked(&self, count: i64) {
+        let observer = self.db.owner().await.unwrap();
+        let sql = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        let blocked = async {
+            while observer.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        let deadline = Duration::from_secs(3);
+        tokio::time::timeout(deadline, blocked).await.unwrap();
+    }
+
+    /// `action` of the audit log, oldest first.
+    pub(crate) async fn audit(&self) -> String {
+        let sql = "select string_agg(payload ->> 'action', ' ' order by created_at, ctid) from auth.audit_log_entries";
+        self.value(sql).await
+    }
+
+    /// Argon2 computations so far.
+    pub(crate) fn password_hashes(&self) -> u64 {
+        let text = self.metrics.encode().unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("sb_auth_password_hashes_total "));
+        line.unwrap().parse().unwrap()
+    }
+}
+
+pub(crate) struct Call<'a> {
+    app: &'a App,
+    builder: axum::http::request::Builder,
+    body: Body,
+}
+
+impl Call<'_> {
+    pub(crate) fn bearer(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        let headers = self.builder.headers_mut().unwrap();
+        let name = axum::http::HeaderName::from_bytes(name.as_bytes()).unwrap();
+        headers.insert(name, value.parse().unwrap());
+        self
+    }
+
+    pub(crate) fn without_version(mut self) -> Self {
+        let headers = self.builder.headers_mut().unwrap();
+        headers.remove("x-supabase-api-version");
+        self
+    }
+
+    pub(crate) fn json(self, body: Value) -> Self {
+        self.body(
+            "application/json;charset=UTF-8",
+            body.to_string().into_bytes(),
+        )
+    }
+
+    pub(crate) fn body(self, content_type: &str, body: Vec<u8>) -> Self {
+        let mut call = self.header("content-type", content_type);
+        call.body = Body::from(body);
+        call
+    }
+
+    pub(crate) async fn send(self) -> Reply {
+        let request = self.builder.body(self.body).unwrap();
+        let response = self.app.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        Reply {
+            status: parts.status,
+            headers: parts.headers,
+            body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Reply {
+    /// Fails the test unless the answer is 200.
+    #[track_caller]
+    pub(crate) fn ok(self) -> Self {
+        assert_eq!(self.status, 200, "{}", self.body);
+        self
+    }
+
+    /// Fails the test unless the answer is this error.
+    #[track_caller]
+    pub(crate) fn refused(&self, status: u16, code: &str) {
+        let got = (self.status.as_u16(), self.body["code"].as_str());
+        assert_eq!(got, (status, Some(code)), "{}", self.body);
+    }
+
+    pub(crate) fn text(&self, pointer: &str) -> &str {
+        let found = self.body.pointer(pointer).and_then(Value::as_str);
+        found.unwrap_or_else(|| panic!("no text at {pointer} in {}", self.body))
+    }
+
+    pub(crate) fn access_token(&self) -> &str {
+        self.text("/access_token")
+    }
+
+    pub(crate) fn refresh_token(&self) -> &str {
+        self.text("/refresh_token")
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// A token as the service key's.
+pub(crate) fn service_token() -> String {
+    token(json!({"role": "service_role"}))
+}
+
+/// A token with these claims.
+pub(crate) fn token(claims: Value) -> String {
+    sign(claims.as_object().unwrap()).unwrap()
+}
+
+/// The claims of a token.
+pub(crate) fn claims(token: &str) -> Map<String, Value> {
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation.required_spec_claims.clear();
+    let key = DecodingKey::from_secret(SIGNING_SECRET);
+    jsonwebtoken::decode::<Map<String, Value>>(token, &key, &validation)
+        .unwrap()
+        .claims
+}
+
+fn sign(claims: &Map<String, Value>) -> Result<String, String> {
+    let key = EncodingKey::from_secret(SIGNING_SECRET);
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).map_err(|e| e.to_string())
+}
+
+fn issuer() -> TokenIssuer {
+    TokenIssuer {
+        sign: Arc::new(sign),
+        jwks: Arc::new(|| Arc::from(r#"{"keys":[]}"#)),
+    }
+}
+
+fn authenticate(credentials: Credentials<'_>) -> Result<Caller, ApiError> {
+    let Some(token) = credentials.bearer else {
+        return Ok(Caller::anon());
+    };
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation.required_spec_claims.clear();
+    let key = DecodingKey::from_secret(SIGNING_SECRET);
+    jsonwebtoken::decode::<Map<String, Value>>(token, &key, &validation)
+        .map(|data| Caller::from_claims(data.claims))
+        .map_err(|_| ApiError::new(ErrorCode::BadJwt, "invalid JWT"))
+}
+
+fn load(settings: &[(&'static str, &'static str)]) -> Config {
+    let mut flags: Vec<(String, String)> = [
+        ("auth.argon2_memory_kib", "64"),
+        ("auth.argon2_iterations", "1"),
+        ("server.api_url", "http://sb.test"),
+    ]
+    .iter()
+    .chain(settings)
+    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+    .collect();
+    flags.dedup();
+    Config::load(Sources {
+        flags,
+        ..Sources::default()
+    })
+    .unwrap()
+}
+
+/// A migrated database nobody else uses, as its owner.
+async fn fresh_db() -> Target {
+    static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+    static CLONES: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tests are told where Postgres is"
+    )]
+    let url = std::env::var("SB_TEST_DATABASE_URL")
+        .expect("SB_TEST_DATABASE_URL names a scratch Postgres, as a superuser");
+    let server = Target::parse(&url).unwrap();
+    let template = TEMPLATE.get_or_init(|| make_template(server.clone())).await;
+    let number = CLONES.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    let name = format!("{template}_{number}");
+    let connection = Connection::open(&server).await.unwrap();
+    let sql = format!("create database {name} template {template} strategy file_copy");
+    connection.batch_execute(&sql).await.unwrap();
+    server.with_database(&name)
+}
+
+async fn make_template(server: Target) -> String {
+    let name = format!("sb_it_auth_{}", std::process::id());
+    let connection = Connection::open(&server).await.unwrap();
+    let sql = format!("create database {name}");
+    connection.batch_execute(&sql).await.unwrap();
+    let connection = Connection::open(&server.with_database(&name))
+        .await
+        .unwrap();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|kind| kind == "sql"))
+        .collect();
+    files.sort();
+    for file in files {
+        let sql = std::fs::read_to_string(&file).unwrap();
+        connection
+            .batch_execute(&format!("begin;{sql}\n;commit;"))
+            .await
+            .unwrap();
+    }
+    name
+}
+
+/// Everything that was logged by any test of this process, before redaction.
+pub(crate) fn logs() -> Arc<Mutex<Vec<u8>>> {
+    static LOGS: OnceLock<Arc<Mutex<Vec<u8>>>> = OnceLock::new();
+    let logs = LOGS.get_or_init(|| {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let writer = Arc::clone(&lines);
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter("trace,tokio_postgres=debug,hyper=info")
+            .with_writer(move || Lines(Arc::clone(&writer)))
+            .finish();
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+        lines
+    });
+    Arc::clone(logs)
+}
+
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,5 +1,4 @@
 //! Keys in a real database: what is published, who follows, what survives.
-#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;

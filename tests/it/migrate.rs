@@ -1,5 +1,4 @@
 //! Migrations against a real database: what is applied, what is refused, what is kept.
-#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,5 +1,4 @@
 //! What the tests of keys and migrations share: they stand below the application, on the database alone.
-#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 use sb::clock::random_token;
 use sb::config::{Config, Secret};

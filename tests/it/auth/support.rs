@@ -18,8 +18,9 @@ use sb::http::{ApiError, Authenticate, authenticate::Credentials, middleware};
 use sb::telemetry::Metrics;
 use sb::{Caller, ErrorCode};
 use serde_json::{Map, Value, json};
-use tokio::sync::OnceCell;
 use tower::ServiceExt as _;
+
+use crate::support::fresh_database;
 
 const SIGNING_SECRET: &[u8] = b"the signing secret of the tests, 32 bytes";
 
@@ -71,7 +72,7 @@ impl App {
 
     pub(crate) async fn with(options: Options) -> Self {
         logs();
-        let owner = fresh_db().await;
+        let owner = fresh_database().await;
         let config = config::Handle::new(load(&options.settings));
         let db = Db::new(DbOptions {
             authenticator: owner.with_user("authenticator", ""),
@@ -350,51 +351,6 @@ fn load(settings: &[(&'static str, &'static str)]) -> Config {
         ..Sources::default()
     })
     .unwrap()
-}
-
-/// A migrated database nobody else uses, as its owner.
-async fn fresh_db() -> Target {
-    static TEMPLATE: OnceCell<String> = OnceCell::const_new();
-    static CLONES: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "tests are told where Postgres is"
-    )]
-    let url = std::env::var("SB_TEST_DATABASE_URL")
-        .expect("SB_TEST_DATABASE_URL names a scratch Postgres, as a superuser");
-    let server = Target::parse(&url).unwrap();
-    let template = TEMPLATE.get_or_init(|| make_template(server.clone())).await;
-    let number = CLONES.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-    let name = format!("{template}_{number}");
-    let connection = Connection::open(&server).await.unwrap();
-    let sql = format!("create database {name} template {template} strategy file_copy");
-    connection.batch_execute(&sql).await.unwrap();
-    server.with_database(&name)
-}
-
-async fn make_template(server: Target) -> String {
-    let name = format!("sb_it_auth_{}", std::process::id());
-    let connection = Connection::open(&server).await.unwrap();
-    let sql = format!("create database {name}");
-    connection.batch_execute(&sql).await.unwrap();
-    let connection = Connection::open(&server.with_database(&name))
-        .await
-        .unwrap();
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|kind| kind == "sql"))
-        .collect();
-    files.sort();
-    for file in files {
-        let sql = std::fs::read_to_string(&file).unwrap();
-        connection
-            .batch_execute(&format!("begin;{sql}\n;commit;"))
-            .await
-            .unwrap();
-    }
-    name
 }
 
 /// Everything that was logged by any test of this process, before redaction.

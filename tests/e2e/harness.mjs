@@ -157,8 +157,8 @@ export class Project {
   }
 
   #stillRuns() {
-    if (this.process.exitCode === null && this.process.signalCode === null) return
-    throw Object.assign(new Error(`sb ended early:\n${this.output}`), { ended: true })
+    if (this.process && this.process.exitCode === null && this.process.signalCode === null) return
+    throw new Error(`it ended early:\n${this.output}`)
   }
 
   /** The one JSON document that `sb dev --json` prints when everything is ready. */

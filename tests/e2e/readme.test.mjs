@@ -51,3 +51,28 @@ test('the tour of a new project\'s README', async (t) => {
   assert.deepEqual(own, [{ title: 'Buy milk', done: false }])
   assert.deepEqual(others, [])
 })
+
+test('the README lists the commands that exist, and links lead somewhere', async () => {
+  const readme = fs.readFileSync(path.join(ROOT, 'README.md'), 'utf8')
+  const { stdout } = await run(SB, ['--help'])
+  const [, commands] = stdout.match(/Commands:\n([\s\S]*?)\n\n/)
+  const exist = [...commands.matchAll(/^ {2}(\w+)/gm)].map((match) => match[1]).filter((name) => name !== 'help')
+  const rows = readme.split('\n').filter((line) => line.startsWith('| `sb '))
+  const listed = rows.flatMap((line) => [...line.split('|')[1].matchAll(/`sb (\w+)/g)].map((match) => match[1]))
+  assert.deepEqual(listed.sort(), exist.sort())
+
+  const pages = fs.readdirSync(path.join(ROOT, 'docs'), { recursive: true }).filter((file) => file.endsWith('.md'))
+  for (const page of ['README.md', 'CONTRIBUTING.md', ...pages.map((file) => path.join('docs', file))]) {
+    const text = fs.readFileSync(path.join(ROOT, page), 'utf8')
+    for (const [, target] of text.matchAll(/\]\((?!https?:)([^)#]+)/g)) {
+      assert.ok(fs.existsSync(path.resolve(path.dirname(path.join(ROOT, page)), target)), `${page} links to ${target}`)
+    }
+  }
+})
+
+test('what make prints is what it has', async () => {
+  const { code, stdout } = await run('make', ['-s'], { cwd: ROOT })
+  assert.equal(code, 0)
+  const targets = fs.readFileSync(path.join(ROOT, 'Makefile'), 'utf8').match(/^\.PHONY: (.*)$/m)[1].split(' ')
+  assert.deepEqual([...stdout.matchAll(/^ {2}make ([\w-]+) +\S/gm)].map((match) => match[1]).sort(), targets.sort())
+})

@@ -198,8 +198,10 @@ fn queries_in_their_room(source: &Source) -> Vec<String> {
     let parts: Vec<&str> = source.path.split('/').collect();
     let owns_tables = |room: &str| is_feature(room) || PLATFORM_ROOMS_WITH_TABLES.contains(&room);
     match parts.as_slice() {
-        ["src", room, "queries.rs"] if owns_tables(room) => Vec::new(),
-        [.., "queries.rs"] => vec![format!(
+        ["src", room, "queries.rs"] | ["src", room, "queries", _] if owns_tables(room) => {
+            Vec::new()
+        }
+        [.., "queries.rs"] | [.., "queries", _] => vec![format!(
             "{}: queries.rs belongs directly into a feature",
             source.path
         )],

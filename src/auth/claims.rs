@@ -155,8 +155,8 @@ mod tests {
     use serde_json::json;
     use uuid::Uuid;
 
-    use super::super::model::tests::plain_user;
     use super::*;
+    use crate::auth::model::tests::plain_user;
 
     fn claims_of(user: &User) -> Map<String, Value> {
         let session = Session {

@@ -14,7 +14,7 @@ use super::{Auth, AuthError, password, saving, token};
 use crate::db::Tx;
 
 /// What a sign-up presents.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(super) struct SignUp {
     /// Address as typed.
     pub(super) email: Option<String>,
@@ -27,7 +27,7 @@ pub(super) struct SignUp {
 }
 
 /// What a sign-up answers.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Clone, serde::Serialize)]
 #[serde(untagged)]
 pub(super) enum SignedUp {
     /// Signed in at once.

@@ -17,7 +17,7 @@ use crate::db::{DbError, SqlState, Tx};
 pub(super) const MAX_PER_PAGE: u32 = 1000;
 
 /// An account to make, or changes of one; what is `None` is left out or stays as it is.
-#[derive(Debug, Clone, Default, serde::Deserialize)]
+#[derive(Clone, Default, serde::Deserialize)]
 #[serde(default)]
 pub struct NewAccount {
     /// Its id; a new one by default.

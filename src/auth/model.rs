@@ -121,7 +121,7 @@ pub(super) struct Session {
 }
 
 /// What a sign-in or refresh answers.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Clone, Serialize)]
 pub struct TokenResponse {
     /// A signed JWT.
     pub access_token: String,

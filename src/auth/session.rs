@@ -7,7 +7,7 @@ use super::address::{Email, Phone};
 use super::audit::{self, Action};
 use super::hooks::HookContext;
 use super::model::{Client, TokenResponse};
-use super::queries::{self, RefreshLimits, Refreshed, SignIn};
+use super::queries::{self, Credentials, RefreshLimits, Refreshed, SignIn};
 use super::user::Bearer;
 use super::{Auth, AuthError, token};
 use crate::db::{DbError, SqlState};
@@ -15,7 +15,7 @@ use crate::db::{DbError, SqlState};
 pub(super) use super::queries::Scope;
 
 /// What a password sign-in presents; the address wins over the number.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct PasswordGrant {
     /// Address as typed.
     pub(super) email: Option<String>,
@@ -36,41 +36,20 @@ pub(super) async fn sign_in_with_password(
     grant: PasswordGrant,
     client: &Client,
 ) -> Result<TokenResponse, AuthError> {
-    let found = find_credentials(auth, &grant).await?;
-    let hash = found
-        .as_ref()
-        .and_then(|found| found.password_hash.as_deref());
-    let is_right = auth.passwords().verify(&grant.password, hash).await?;
-    let (Some(found), true) = (&found, is_right) else {
-        return Err(AuthError::InvalidCredentials);
-    };
+    let (account, checked_hash) = check_credentials(auth, &grant).await?;
     let now = auth.clock().now();
-    if found.banned_until.is_some_and(|until| until > now) {
-        return Err(AuthError::UserBanned);
-    }
-    if auth.config().auth.require_email_confirmation && !found.is_confirmed {
-        return Err(AuthError::EmailNotConfirmed);
-    }
     let session = token::new_session("password", now);
-    let actor = (found.user_id, found.name.as_str());
-    let provider = if grant
-        .email
-        .as_deref()
-        .is_some_and(|email| !email.is_empty())
-    {
-        "email"
-    } else {
-        "phone"
-    };
+    let is_email = grant.email.is_some_and(|email| !email.is_empty());
+    let traits = json!({ "provider": if is_email { "email" } else { "phone" } });
+    let actor = (account.user_id, account.name.as_str());
     let new = SignIn {
         session: &session,
         client,
-        audit: &audit::payload(Action::Login, actor, &json!({ "provider": provider })),
+        audit: &audit::payload(Action::Login, actor, &traits),
         at: now,
     };
-    let checked = hash.unwrap_or_default();
     let connection = auth.db().auth().connection().await?;
-    let user = queries::sign_in(&connection, found.user_id, checked, &new).await?;
+    let user = queries::sign_in(&connection, account.user_id, &checked_hash, &new).await?;
     drop(connection);
     // The password was changed, or the account deleted, while it was being checked.
     let user = user.ok_or(AuthError::InvalidCredentials)?;
@@ -82,10 +61,34 @@ pub(super) async fn sign_in_with_password(
     token::issue(auth, user, &session, "password").await
 }
 
+/// The account and the hash its password was found to match.
+async fn check_credentials(
+    auth: &Auth,
+    grant: &PasswordGrant,
+) -> Result<(Credentials, String), AuthError> {
+    let mut found = find_credentials(auth, grant).await?;
+    let hash = found.as_mut().and_then(|found| found.password_hash.take());
+    let is_right = auth
+        .passwords()
+        .verify(&grant.password, hash.as_deref())
+        .await?;
+    let (Some(account), Some(hash), true) = (found, hash, is_right) else {
+        return Err(AuthError::InvalidCredentials);
+    };
+    let now = auth.clock().now();
+    if account.banned_until.is_some_and(|until| until > now) {
+        return Err(AuthError::UserBanned);
+    }
+    if auth.config().auth.require_email_confirmation && !account.is_confirmed {
+        return Err(AuthError::EmailNotConfirmed);
+    }
+    Ok((account, hash))
+}
+
 async fn find_credentials(
     auth: &Auth,
     grant: &PasswordGrant,
-) -> Result<Option<queries::Credentials>, AuthError> {
+) -> Result<Option<Credentials>, AuthError> {
     let connection = auth.db().auth().connection().await?;
     match (&grant.email, &grant.phone) {
         (Some(email), _) if !email.is_empty() => match Email::parse(email) {

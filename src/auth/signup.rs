@@ -14,7 +14,7 @@ use super::{Auth, AuthError, password, saving, token};
 use crate::db::Tx;
 
 /// What a sign-up presents.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(super) struct SignUp {
     /// Address as typed.
     pub(super) email: Option<String>,
@@ -27,7 +27,7 @@ pub(super) struct SignUp {
 }
 
 /// What a sign-up answers.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Clone, serde::Serialize)]
 #[serde(untagged)]
 pub(super) enum SignedUp {
     /// Signed in at once.
@@ -59,7 +59,6 @@ pub(super) async fn sign_up(
     password::check_new(password, &config.auth)?;
     let data = MetadataPatch::parse(input.data)?.over(Map::new());
     let hash = auth.passwords().hash(password).await?;
-    let now = auth.clock().now();
     let confirmed = !config.auth.require_email_confirmation;
     let app_metadata = json!({ "provider": "email", "providers": ["email"] });
     let new = NewUser {
@@ -75,20 +74,25 @@ pub(super) async fn sign_up(
         user_metadata: &data,
         banned_until: None,
         signs_in: confirmed,
-        at: now,
+        at: auth.clock().now(),
     };
+    register(auth, &new, client).await
+}
+
+/// Stores the user between the hooks and issues its first tokens.
+async fn register(auth: &Auth, new: &NewUser<'_>, client: &Client) -> Result<SignedUp, AuthError> {
     let context = HookContext {
         client: client.clone(),
         is_signup: true,
     };
     let hooks = auth.extensions();
     hooks
-        .run_before_user_created(&context, || unsaved(&new))
+        .run_before_user_created(&context, || unsaved(new))
         .await?;
-    let session = confirmed.then(|| token::new_session("password", now));
-    let user = match store(auth, &new, session.as_ref(), client).await {
-        Err(AuthError::EmailExists) if confirmed => return Err(AuthError::UserAlreadyExists),
-        Err(AuthError::EmailExists) => return repeated(auth, &new, client).await,
+    let session = new.signs_in.then(|| token::new_session("password", new.at));
+    let user = match store(auth, new, session.as_ref(), client).await {
+        Err(AuthError::EmailExists) if new.signs_in => return Err(AuthError::UserAlreadyExists),
+        Err(AuthError::EmailExists) => return repeated(auth, new, client).await,
         result => result?,
     };
     hooks.run_after_signup(&context, &user).await;

@@ -70,7 +70,7 @@ async fn note_arrival(
 }
 
 /// What a user asks to change of itself.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(super) struct UserUpdate {
     pub(super) email: Option<String>,
     pub(super) phone: Option<String>,

@@ -10,7 +10,6 @@ use crate::auth::model::{Client, Session, User};
 use crate::db::{DbError, SystemConnection, Tx};
 
 /// A sign-in that was found to be right.
-#[derive(Debug)]
 pub(in crate::auth) struct SignIn<'a> {
     pub(in crate::auth) session: &'a Session,
     pub(in crate::auth) client: &'a Client,

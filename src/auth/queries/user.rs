@@ -64,7 +64,6 @@ pub(in crate::auth) async fn read_user(tx: &Tx, user_id: Uuid) -> Result<Option<
 }
 
 /// What a password sign-in needs to know before the password is checked.
-#[derive(Debug)]
 pub(in crate::auth) struct Credentials {
     pub(in crate::auth) user_id: Uuid,
     /// Address, else number.
@@ -149,7 +148,6 @@ fn credentials(row: &Row) -> Credentials {
 }
 
 /// A user to insert.
-#[derive(Debug)]
 pub(in crate::auth) struct NewUser<'a> {
     pub(in crate::auth) id: Uuid,
     pub(in crate::auth) aud: &'a str,
@@ -216,7 +214,7 @@ pub(in crate::auth) async fn write_identity(
 }
 
 /// Changes of a user; what is `None`, empty or false stays as it is.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(in crate::auth) struct UserChange<'a> {
     pub(in crate::auth) email: Option<&'a str>,
     pub(in crate::auth) phone: Option<&'a str>,

@@ -70,7 +70,9 @@ impl Cors {
     pub(super) fn mark(&self, headers: &mut HeaderMap, allowed: Option<HeaderValue>) {
         if let Some(origin) = allowed {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+            headers
+                .entry(header::ACCESS_CONTROL_EXPOSE_HEADERS)
+                .or_insert(EXPOSED);
         }
         if matches!(self, Self::List(_)) {
             headers.append(header::VARY, HeaderValue::from_static("Origin"));

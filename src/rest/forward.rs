@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::Response;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use super::body::{Download, Meter, Upload};
 use super::error::{Failure, RestError};
@@ -114,16 +114,18 @@ async fn exchange(
     Ok(Response::from_parts(parts, Body::new(body)))
 }
 
-/// Sends over an idle connection, or a new one. Only a request of which nothing was sent is tried again.
+/// Sends over an idle connection, or a new one. PostgREST may close an idle connection at the moment it is used again:
+/// then a request of which nothing was sent is tried again, and so is one that may safely arrive twice.
 async fn send(
     upstream: &Upstream,
     mut request: axum::http::Request<Upload>,
 ) -> Result<(axum::http::Response<Incoming>, Box<Channel>), RestError> {
     while let Some(mut channel) = upstream.idle() {
+        let copy = repeatable(&request);
         match channel.send(request).await {
             Ok(answer) => return Ok((answer, channel)),
-            Err(mut error) => match error.take_message() {
-                Some(unsent) => request = unsent,
+            Err(mut error) => match error.take_message().or(copy) {
+                Some(unanswered) => request = unanswered,
                 None => return Err(RestError::Broken(error.into_error())),
             },
         }
@@ -133,6 +135,18 @@ async fn send(
         Ok(answer) => Ok((answer, channel)),
         Err(error) => Err(RestError::Broken(error.into_error())),
     }
+}
+
+/// A copy of a request that changes nothing and has no body (RFC 9110, section 9.2.2).
+fn repeatable(request: &axum::http::Request<Upload>) -> Option<axum::http::Request<Upload>> {
+    if !request.method().is_safe() || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = axum::http::Request::new(Upload::new(Body::empty(), 0));
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    copy.headers_mut().clone_from(request.headers());
+    Some(copy)
 }
 
 /// Ends when PostgREST has been silent for too long; an upload that moves on is no silence.

@@ -81,12 +81,14 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, via: &Via<'_>) {
     }
 }
 
-/// Makes PostgREST's headers the answer's. CORS is the edge's: its rules hold for every path.
+/// Makes PostgREST's headers the answer's. CORS is the edge's: its rules hold for every path. Which headers a page may
+/// read is PostgREST's word, though: only it knows what it sends.
 pub(super) fn to_client(headers: &mut HeaderMap) {
     strip_connection(headers);
     let cors: Vec<HeaderName> = headers
         .keys()
         .filter(|name| name.as_str().starts_with("access-control-"))
+        .filter(|name| *name != header::ACCESS_CONTROL_EXPOSE_HEADERS)
         .cloned()
         .collect();
     for name in cors {

@@ -60,11 +60,8 @@ async fn a_connection_closed_while_idle_costs_no_request() {
     });
     let gateway = Gateway::to(address).await;
     for _ in 0..20 {
-        let answer = gateway.send("POST", "/rest/v1/a", "").await;
-        assert!(
-            answer.starts_with("HTTP/1.1 200 ") || is_unavailable(&answer),
-            "{answer}"
-        );
+        let answer = gateway.send("GET", "/rest/v1/a", "").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
     let metrics = gateway.metrics.encode().unwrap();
     assert!(!metrics.contains("reason=\"Connect\""), "{metrics}");

@@ -134,6 +134,7 @@ async fn answers_arrive_as_they_were_given() {
          Location: /items?id=eq.7\r\nPreference-Applied: count=exact\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n\
          Server: postgrest/12.0.2\r\nDate: Sat, 21 Nov 2020 00:00:00 GMT\r\nContent-Encoding: gzip\r\n\
          Access-Control-Allow-Origin: http://wrong\r\nAccess-Control-Allow-Credentials: true\r\n\
+         Access-Control-Expose-Headers: Content-Range\r\n\
          Connection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=1\r\nProxy-Authenticate: Basic\r\n\
          WWW-Authenticate: Bearer error=\"x\"\r\nContent-Length: 4\r\n\r\n\u{1}\u{2}\r\n",
     )
@@ -157,6 +158,7 @@ async fn answers_arrive_as_they_were_given() {
         "content-length: 4",
         "www-authenticate: Bearer error=\"x\"",
         "access-control-allow-origin: *",
+        "access-control-expose-headers: Content-Range",
     ] {
         assert_eq!(
             head.matches(&format!("\r\n{line}")).count(),
@@ -173,14 +175,6 @@ async fn answers_arrive_as_they_were_given() {
     ] {
         assert!(!head.contains(name), "{name} in {head}");
     }
-    let exposed = head
-        .lines()
-        .find(|line| line.starts_with("access-control-expose-headers"))
-        .unwrap();
-    assert!(
-        exposed.contains("Content-Range") && exposed.contains("X-Request-Id"),
-        "{exposed}"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -216,16 +216,12 @@ async fn choose(
     };
     match (wanted, missing) {
         (Some(_), Some((message, next))) => Err(CliError::failed(message).next(next)),
-        (Some(_), None) => Ok(Engine::Docker),
-        (None, Some((message, _))) => {
-            tracing::debug!(reason = message, "no containers");
-            Ok(Engine::Embedded)
-        }
+        (None, Some(_)) => Ok(Engine::Embedded),
         (None, None) if config.db.url.is_some() || config.state_dir().join("pgdata").exists() => {
             ui.say("this project's database is not in a container; --engine docker begins a new one there");
             Ok(Engine::Embedded)
         }
-        (None, None) => Ok(Engine::Docker),
+        (_, None) => Ok(Engine::Docker),
     }
 }
 

@@ -26,7 +26,9 @@ pub(crate) fn config(url: &str, settings: &[(&str, &str)]) -> Config {
         ("db.migrate_on_start", "false"),
     ];
     let flags = fixed.iter().chain(settings).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-    Config::load(Sources { flags: flags.collect(), ..Sources::default() }).expect("test settings are valid")
+    // An empty folder: relative to the current one, `migrations/` would be the framework's own line.
+    let project_dir = super::cluster::scratch_dir("project");
+    Config::load(Sources { project_dir, flags: flags.collect(), ..Sources::default() }).expect("test settings are valid")
 }
 
 /// Applies the framework line, for the template.

@@ -37,6 +37,7 @@ pub(super) async fn run(args: Args, session: Session) -> CommandResult {
     let running = State::read(&config.state_dir());
     let record = Record::embedded(&config.state_dir());
     refuse_foreground(running.as_ref(), record.as_ref())?;
+    up::refuse_production(&config)?;
     refuse_remote(&config, args.remote)?;
     tell_losses(&config, running.as_ref(), ui).await?;
     if !args.yes {

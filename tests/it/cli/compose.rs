@@ -60,7 +60,7 @@ fn production_is_composed_from_the_project_and_its_secrets() {
     let reset = sandbox.sb(&["reset", "--yes"]);
     reset.failed(
         1,
-        &format!("this removes the database in {}/.sb", dir.display()),
+        "error: this is the production profile; its data is not reset",
     );
     sandbox.sb(&["down"]).succeeded();
     assert_eq!(told(&sandbox)[1..], [format!("{common} down")]);

@@ -82,6 +82,8 @@ impl Sandbox {
             ("PATH".to_owned(), search_path()),
             ("HOME".to_owned(), text(dir.path())),
             ("SB_CACHE_DIR".to_owned(), text(&cache)),
+            // Sockets go away with the sandbox.
+            ("XDG_RUNTIME_DIR".to_owned(), text(&dir.path().join("run"))),
             // Parts of the machine that other tests use as well.
             ("SB_PORT".to_owned(), "0".to_owned()),
             ("SB_POSTGRES_PORT".to_owned(), "0".to_owned()),

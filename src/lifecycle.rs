@@ -41,7 +41,7 @@ impl Lifecycle {
     }
 }
 
-/// Completes on Ctrl-C or SIGTERM. A second signal ends the process at once, with exit code 130.
+/// Completes on Ctrl-C or SIGTERM. Signals are caught from the first poll on, and no longer end the process.
 pub async fn shutdown_signal() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;

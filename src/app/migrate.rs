@@ -1,10 +1,12 @@
 //! Both migration lines, framework and project, from settings.
 
+use std::time::Duration;
+
 use super::{App, StartError, parts};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Connection;
-use crate::db::migrate::project::{self, Migration};
+use crate::db::migrate::project::{self, Applied, Migration};
 use crate::db::migrate::{MigrateError, Options, framework};
 
 /// What a migration run changed.
@@ -12,6 +14,8 @@ use crate::db::migrate::{MigrateError, Options, framework};
 pub struct Migrated {
     /// Names of the migrations that were new, in order.
     pub names: Vec<String>,
+    /// How long each took, where that is known.
+    pub durations: Vec<Option<Duration>>,
     /// The database was empty before.
     pub was_empty: bool,
 }
@@ -24,8 +28,20 @@ impl App {
         let passwords = parts::role_passwords(config)?;
         let mut names = framework::apply(&owner, &passwords, &Options::new(config)).await?;
         let was_empty = names == framework::names();
-        names.extend(apply_project(config, &self.migrations).await?);
-        Ok(Migrated { names, was_empty })
+        let mut durations = vec![None; names.len()];
+        for applied in apply_project(config, &self.migrations).await? {
+            durations.push(
+                u64::try_from(applied.duration_ms)
+                    .ok()
+                    .map(Duration::from_millis),
+            );
+            names.push(applied.file);
+        }
+        Ok(Migrated {
+            names,
+            durations,
+            was_empty,
+        })
     }
 }
 
@@ -33,21 +49,12 @@ impl App {
 pub(super) async fn apply_project(
     config: &Config,
     embedded: &[include_dir::Dir<'static>],
-) -> Result<Vec<String>, StartError> {
+) -> Result<Vec<Applied>, StartError> {
     // A connection of its own: the database's settings, just made, apply to new sessions only.
     let connection = Connection::open(&parts::owner(config)?).await?;
     let migrations = project_migrations(config, embedded)?;
-    let applied = project::apply_all(
-        &connection,
-        &migrations,
-        &Options::new(config),
-        &Clock::system(),
-    )
-    .await?;
-    Ok(applied
-        .into_iter()
-        .map(|migration| migration.file)
-        .collect())
+    let options = Options::new(config);
+    Ok(project::apply_all(&connection, &migrations, &options, &Clock::system()).await?)
 }
 
 /// The program's migrations and those of the project folder, as one line.

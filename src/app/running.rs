@@ -109,7 +109,12 @@ impl Running {
 
     /// Applies what is new in the project's migrations folder.
     pub(crate) async fn migrate_project(&self) -> Result<Vec<String>, StartError> {
-        super::migrate::apply_project(&self.context.config.current(), &self.migrations).await
+        let config = self.context.config.current();
+        let applied = super::migrate::apply_project(&config, &self.migrations).await?;
+        Ok(applied
+            .into_iter()
+            .map(|migration| migration.file)
+            .collect())
     }
 
     /// Runs SQL as the owner.

@@ -129,6 +129,10 @@ async fn bring_up(
         publishable_key: keys.as_ref().map(|keys| keys.publishable_key.clone()),
         secret_key: keys.as_ref().map(|keys| keys.secret_key.clone()),
     };
+    if mode == Mode::Development {
+        super::dev::seed(&running, &config, ui).await;
+    }
+    // Last: whoever waits for the file may use all of it at once.
     state.write(&config.state_dir())?;
     let server = {
         let running = Arc::clone(&running);
@@ -152,6 +156,14 @@ impl Backend {
         match &self.stack {
             Some(stack) => stack.failed().await,
             None => std::future::pending().await,
+        }
+    }
+
+    /// As [`Backend::stop`]; a second signal ends everything at once, and then the answer is `None`.
+    pub(super) async fn stop_unless_signalled(self) -> Option<usize> {
+        tokio::select! {
+            unfinished = self.stop() => Some(unfinished),
+            _ = crate::lifecycle::shutdown_signal() => None,
         }
     }
 

@@ -104,12 +104,12 @@ impl Compose {
     /// Settings with which this machine reaches the database in the container.
     pub(super) fn config(&self, mut config: Config) -> Result<Config, CliError> {
         let value = |name: &str| {
-            let texts = self
+            let mut texts = self
                 .env_files
                 .iter()
                 .rev()
                 .filter_map(|file| std::fs::read_to_string(file).ok());
-            let found = texts.filter_map(|text| value_of(&text, name)).next();
+            let found = texts.find_map(|text| value_of(&text, name));
             found.ok_or_else(|| CliError::new(Exit::Config, format!("{name} is not set in .env")))
         };
         let password = percent(&value("POSTGRES_PASSWORD")?);
@@ -244,10 +244,9 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn value_of(text: &str, name: &str) -> Option<String> {
-    let values = text
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='));
-    let value = values.last()?.trim().trim_matches(['"', '\'']);
+    let mut lines = text.lines().rev();
+    let value = lines.find_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='))?;
+    let value = value.trim().trim_matches(['"', '\'']);
     (!value.is_empty()).then(|| value.to_owned())
 }
 

@@ -1,6 +1,7 @@
 //! `sb dev`: everything in one process, and the API follows on save.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +15,8 @@ use super::project::Project;
 use super::state::State;
 use super::ui::{self, Ui};
 use super::{CliError, CommandResult, Session};
+use crate::app::Running;
+use crate::config::Config;
 use crate::lifecycle;
 use crate::telemetry::LogLevel;
 
@@ -64,12 +67,21 @@ pub(super) async fn run(args: Args, session: Session) -> CommandResult {
     let config = project.config()?;
     let log_level = super::logging::start(&config, Some("warn"))?;
     refuse_second(&config.state_dir())?;
-    let interrupted = interruptible();
+    // One listener from here to the end: a signal between two would be lost.
+    let mut ended = std::pin::pin!(lifecycle::shutdown_signal());
     let backend = tokio::select! {
+        // In this order: the listener is there before anything begins.
+        biased;
+        // Nothing is lost, the children end with their supervisor.
+        result = &mut ended => return result.map(|()| ExitCode::from(130)).map_err(CliError::from),
         backend = Box::pin(backend::start(app, &project, config, Mode::Development, ui)) => backend?,
-        () = interrupted => return Ok(ExitCode::from(130)),
     };
-    seed(&backend, ui).await;
+    let (sender, changes) = mpsc::channel(16);
+    let watcher = if args.no_watch {
+        None
+    } else {
+        Some(watch_project(&backend, sender)?)
+    };
     ui.say(format_args!("\n{}", summary(ui, &backend.state)));
     let hint = if args.no_watch {
         "Ctrl-C stops it"
@@ -84,10 +96,18 @@ pub(super) async fn run(args: Args, session: Session) -> CommandResult {
     if ui.json {
         ui.json(&backend.state);
     }
-    follow(&backend, &project, &log_level, ui, !args.no_watch).await?;
+    let result = follow(
+        &backend,
+        &project,
+        &log_level,
+        ui,
+        (changes, watcher),
+        ended,
+    )
+    .await;
     ui.say("stopping …");
-    backend.stop().await;
-    Ok(ExitCode::SUCCESS)
+    let stopped = backend.stop_unless_signalled().await;
+    result.map(|()| stopped.map_or(ExitCode::from(130), |_| ExitCode::SUCCESS))
 }
 
 /// URLs and keys, as `sb status` prints them too.
@@ -129,24 +149,14 @@ fn refuse_second(state_dir: &Path) -> Result<(), CliError> {
     }
 }
 
-/// A signal while starting: nothing is lost, the children end with their supervisor.
-async fn interruptible() {
-    if lifecycle::shutdown_signal().await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
 /// Applies `seed.sql` once, when the first migrations of an empty database were just applied.
-async fn seed(backend: &Backend, ui: Ui) {
-    let path = backend.config.project_dir.join(&backend.config.db.seed);
-    if !backend.running.migrated().was_empty || !path.is_file() {
+pub(super) async fn seed(running: &Running, config: &Config, ui: Ui) {
+    let path = config.project_dir.join(&config.db.seed);
+    if !running.migrated().was_empty || !path.is_file() {
         return;
     }
-    match super::reset::apply_seed(&backend.running, &path).await {
-        Ok(()) => ui.done(
-            format_args!("applied {}", backend.config.db.seed.display()),
-            None,
-        ),
+    match super::reset::apply_seed(running, &path).await {
+        Ok(()) => ui.done(format_args!("applied {}", config.db.seed.display()), None),
         Err(error) => ui.warn(error),
     }
 }
@@ -157,15 +167,9 @@ async fn follow(
     project: &Project,
     log_level: &LogLevel,
     ui: Ui,
-    watch: bool,
+    (mut changes, mut watcher): (mpsc::Receiver<Vec<PathBuf>>, Option<Watcher>),
+    mut ended: Pin<&mut impl Future<Output = std::io::Result<()>>>,
 ) -> Result<(), CliError> {
-    let (sender, mut changes) = mpsc::channel::<Vec<PathBuf>>(16);
-    let mut watcher = if watch {
-        Some(watch_project(backend, sender)?)
-    } else {
-        None
-    };
-    let mut ended = std::pin::pin!(lifecycle::shutdown_signal());
     loop {
         tokio::select! {
             result = &mut ended => return Ok(result?),

@@ -74,7 +74,9 @@ impl From<crate::app::StartError> for CliError {
         match error {
             StartError::NoDatabase => Self::new(Exit::Config, error).next("sb dev"),
             StartError::Connect(error) => error.into(),
-            StartError::Database(error) => error.into(),
+            StartError::Database(error) | StartError::Keys(crate::keys::KeysError::Db(error)) => {
+                error.into()
+            }
             StartError::Migrate(error) => error.into(),
             StartError::Auth(error) => {
                 Self::new(Exit::Config, error).next("sb info   # shows the [auth] settings")
@@ -91,7 +93,13 @@ impl From<crate::app::StartError> for CliError {
 
 impl From<crate::db::migrate::MigrateError> for CliError {
     fn from(error: crate::db::migrate::MigrateError) -> Self {
-        Self::failed(error).next("sb migrate status   # what is applied, pending or edited")
+        use crate::db::migrate::MigrateError;
+        let exit = match error {
+            MigrateError::Db(error) => return error.into(),
+            MigrateError::History(_) => Exit::Drift,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, error).next("sb migrate status   # what is applied, pending or edited")
     }
 }
 

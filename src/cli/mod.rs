@@ -4,6 +4,7 @@ mod backend;
 mod background;
 mod completions;
 mod compose;
+mod database;
 mod dev;
 mod doctor;
 mod error;
@@ -12,7 +13,9 @@ mod init;
 mod keygen;
 mod logging;
 mod migrate;
+mod probe;
 mod project;
+mod recreate;
 mod reset;
 mod serve;
 mod state;
@@ -88,7 +91,7 @@ enum Command {
     Down(up::DownArgs),
     /// Drop the database, make it anew from migrations and seed.
     Reset(reset::Args),
-    /// Serve the API (production). Needs DATABASE_URL.
+    /// Serve the API (production). Needs `DATABASE_URL`.
     Serve(serve::Args),
     /// Apply pending migrations, show their state, or start a new one.
     Migrate(migrate::Args),

@@ -87,6 +87,12 @@ impl Project {
         Ok(config)
     }
 
+    /// Where the state is, also while the settings are broken: what runs can still be seen and stopped.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.config()
+            .map_or_else(|_| self.dir.join(".sb"), |config| config.state_dir())
+    }
+
     /// A variable of the process environment.
     pub(crate) fn env(&self, name: &str) -> Option<&str> {
         self.env

@@ -33,9 +33,10 @@ pub(super) async fn run(args: Args, session: Session) -> CommandResult {
     project.flag("server.port", args.port);
     let config = project.config()?;
     let log_level = super::logging::start(&config, None)?;
+    // Before the start: until somebody listens, this signal would end the process.
+    let mut hangup = signal(SignalKind::hangup())?;
     let backend = Box::pin(backend::start(app, &project, config, Mode::Production, ui)).await?;
     ui.say(format_args!("listening on {}", backend.state.api_url));
-    let mut hangup = signal(SignalKind::hangup())?;
     let mut ended = std::pin::pin!(lifecycle::shutdown_signal());
     let result = loop {
         tokio::select! {
@@ -44,7 +45,9 @@ pub(super) async fn run(args: Args, session: Session) -> CommandResult {
             error = backend.failed() => break Err(CliError::failed(error)),
         }
     };
-    let unfinished = backend.stop().await;
+    let Some(unfinished) = backend.stop_unless_signalled().await else {
+        return Ok(ExitCode::from(130));
+    };
     if unfinished > 0 {
         tracing::warn!(
             unfinished,

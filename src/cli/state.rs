@@ -11,7 +11,7 @@ use super::error::CliError;
 /// Every address and key of a running backend.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct State {
-    /// The process that serves.
+    /// The process that serves; 0 when containers do.
     pub(crate) pid: u32,
     pub(crate) api_url: String,
     pub(crate) db_url: String,
@@ -45,7 +45,8 @@ impl State {
     pub(crate) fn read(state_dir: &Path) -> Option<Self> {
         let text = std::fs::read(Self::path(state_dir)).ok()?;
         let state: Self = serde_json::from_slice(&text).ok()?;
-        is_sb(state.pid).then_some(state)
+        // In containers no process of ours serves: `sb down` removes the file.
+        (state.pid == 0 || is_sb(state.pid)).then_some(state)
     }
 
     /// Removes the file when it is this process' own.
@@ -81,5 +82,12 @@ pub(crate) fn is_sb(pid: u32) -> bool {
                 .map(|name| name.to_string_lossy().into_owned())
         })
     };
-    std::fs::read_link(format!("/proc/{pid}/exe")).map_or(true, same_program)
+    match std::fs::read_link(format!("/proc/{pid}/exe")) {
+        Ok(link) => same_program(link),
+        // It has ended, and only waits for its parent to notice.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            !Path::new("/proc/self/exe").exists()
+        }
+        Err(_) => true,
+    }
 }

@@ -15,7 +15,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, session: &Session) -> CommandResult {
     let project = session.project.clone().required()?;
-    let state_dir = project.dir.join(".sb");
+    let state_dir = project.state_dir();
     let Some(state) = State::read(&state_dir) else {
         let message = format!("nothing runs in {}", project.dir.display());
         return Err(CliError::failed(message).next("sb dev   # or `sb up`, in the background"));

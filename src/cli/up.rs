@@ -216,16 +216,12 @@ async fn choose(
     };
     match (wanted, missing) {
         (Some(_), Some((message, next))) => Err(CliError::failed(message).next(next)),
-        (Some(_), None) => Ok(Engine::Docker),
-        (None, Some((message, _))) => {
-            tracing::debug!(reason = message, "no containers");
-            Ok(Engine::Embedded)
-        }
+        (None, Some(_)) => Ok(Engine::Embedded),
         (None, None) if config.db.url.is_some() || config.state_dir().join("pgdata").exists() => {
             ui.say("this project's database is not in a container; --engine docker begins a new one there");
             Ok(Engine::Embedded)
         }
-        (None, None) => Ok(Engine::Docker),
+        (_, None) => Ok(Engine::Docker),
     }
 }
 
@@ -294,28 +290,29 @@ async fn production(
     Ok(ExitCode::SUCCESS)
 }
 
+/// What runs in production is not reset by a command for development.
+pub(super) fn refuse_production(config: &Config) -> Result<(), CliError> {
+    if Record::read(&config.state_dir()).is_some_and(|record| record.prod) {
+        let message = "this is the production profile; its data is not reset";
+        return Err(CliError::failed(message)
+            .next("docker compose --profile prod down --volumes   # removes it for good"));
+    }
+    Ok(())
+}
+
 /// Removes the containers' data; `true` when there were any.
 pub(super) async fn remove_containers(
     project: &Project,
     config: &Config,
 ) -> Result<bool, CliError> {
     let state_dir = config.state_dir();
-    match Record::read(&state_dir) {
-        Some(Record { prod: true, .. }) => {
-            let message = "this is the production profile; its data is not reset";
-            Err(CliError::failed(message)
-                .next("docker compose --profile prod down --volumes   # removes it for good"))
-        }
-        Some(Record {
-            engine: Engine::Docker,
-            ..
-        }) => {
-            Compose::any(project, config).remove().await?;
-            forget_containers(&state_dir);
-            Ok(true)
-        }
-        _ => Ok(false),
+    let in_containers =
+        Record::read(&state_dir).is_some_and(|record| record.engine == Engine::Docker);
+    if in_containers {
+        Compose::any(project, config).remove().await?;
+        forget_containers(&state_dir);
     }
+    Ok(in_containers)
 }
 
 fn forget_containers(state_dir: &Path) {

@@ -1,8 +1,231 @@
-//! placeholder
-use super::{CommandResult, Session};
-/// x
+//! `sb user`: accounts from the command line, by the same functions as the admin API.
+
+use std::io::{IsTerminal as _, Read as _};
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::error::{CliError, Exit};
+use super::ui::Ui;
+use super::{CommandResult, Session, database};
+use crate::app::Running;
+use crate::auth::{self, AuthError, Client, ListUsers, NewAccount, User};
+use crate::clock::random_token;
+
+const PER_PAGE: u32 = 50;
+
+/// Arguments of `sb user`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
-pub(super) async fn run(_: Args, _: Session) -> CommandResult {
-    Ok(std::process::ExitCode::SUCCESS)
+#[command(arg_required_else_help = true)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make an account with a confirmed address. Without a password one is made and printed.
+    Add {
+        /// Its email address.
+        email: String,
+        /// Its password; `-` reads it from standard input, which keeps it out of the shell's history.
+        #[arg(long)]
+        password: Option<String>,
+    },
+    /// Delete an account with its sessions.
+    Remove {
+        /// Email address or id.
+        who: String,
+        /// Do not ask.
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// List accounts, newest first.
+    List {
+        /// Fifty are on a page.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        page: u32,
+        /// Only those whose address contains this.
+        #[arg(long)]
+        filter: Option<String>,
+    },
+}
+
+pub(super) async fn run(args: Args, session: Session) -> CommandResult {
+    let Session { ui, project, app } = session;
+    let mut config = project.required()?.config_with_database()?;
+    super::logging::start(&config, Some("error"))?;
+    // The database may belong to servers that run another version.
+    config.db.migrate_on_start = false;
+    database::owner(&config).await?;
+    let running = app.build(config).await.map_err(database::build_error)?;
+    let result = act(&running, args.action, ui).await;
+    running.shutdown().await;
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+async fn act(running: &Running, action: Action, ui: Ui) -> Result<(), CliError> {
+    match action {
+        Action::Add { email, password } => add(running, email, password, ui).await,
+        Action::Remove { who, yes } => remove(running, &who, yes, ui).await,
+        Action::List { page, filter } => {
+            list(
+                running,
+                ListUsers {
+                    page,
+                    per_page: PER_PAGE,
+                    filter,
+                },
+                ui,
+            )
+            .await
+        }
+    }
+}
+
+async fn add(
+    running: &Running,
+    email: String,
+    password: Option<String>,
+    ui: Ui,
+) -> Result<(), CliError> {
+    let given = match password.as_deref() {
+        Some("-") => Some(from_stdin()?),
+        _ => password,
+    };
+    let made = given.is_none().then(random_token::<18>);
+    let account = NewAccount {
+        email: Some(email),
+        password: given.or_else(|| made.clone()),
+        email_confirm: Some(true),
+        ..NewAccount::default()
+    };
+    let user = auth::add_user(running.auth(), account, &operator())
+        .await
+        .map_err(refused)?;
+    if ui.json {
+        let mut value = serde_json::to_value(&user).map_err(CliError::failed)?;
+        if let Some(password) = &made {
+            value["password"] = password.as_str().into();
+        }
+        ui.json(&value);
+    } else {
+        ui.data(user.id);
+        if let Some(password) = &made {
+            ui.data(password);
+        }
+    }
+    let note = if made.is_some() {
+        "; the second line is the password that was made, shown this once"
+    } else {
+        ""
+    };
+    ui.done(format_args!("added {}{note}", user.email), None);
+    Ok(())
+}
+
+async fn remove(running: &Running, who: &str, yes: bool, ui: Ui) -> Result<(), CliError> {
+    if !yes {
+        match ui.ask(&format!("type {} to delete this account:", ui.bold(who))) {
+            Some(answer) if answer == who => {}
+            Some(_) => {
+                return Err(
+                    CliError::failed("that is another name; nothing was changed")
+                        .next("sb user list"),
+                );
+            }
+            None => {
+                let message =
+                    "this deletes an account, and there is no terminal to ask; nothing was changed";
+                let next = format!("sb user remove {} --yes", super::init::shell_word(who));
+                return Err(CliError::new(Exit::Usage, message).next(next));
+            }
+        }
+    }
+    let user = auth::remove_user(running.auth(), who, &operator())
+        .await
+        .map_err(refused)?;
+    if ui.json {
+        ui.json(&user);
+    } else {
+        ui.data(user.id);
+    }
+    ui.done(format_args!("removed {}", name(&user)), None);
+    Ok(())
+}
+
+async fn list(running: &Running, wanted: ListUsers, ui: Ui) -> Result<(), CliError> {
+    let page = auth::list_users(running.auth(), &wanted)
+        .await
+        .map_err(refused)?;
+    if ui.json {
+        ui.json(
+            &serde_json::json!({ "users": page.users, "total": page.total, "page": wanted.page }),
+        );
+        return Ok(());
+    }
+    let row = |user: &User| {
+        let state = if user.confirmed_at.is_some() {
+            "confirmed"
+        } else {
+            "unconfirmed"
+        };
+        let made = user.created_at.format("%Y-%m-%d %H:%M:%S UTC").to_string();
+        vec![
+            user.id.to_string(),
+            name(user),
+            user.role.clone(),
+            state.to_owned(),
+            made,
+        ]
+    };
+    let rows: Vec<_> = page.users.iter().map(row).collect();
+    ui.data(ui.table(&["id", "address", "role", "state", "created"], &rows));
+    if page.total > i64::from(wanted.page) * i64::from(PER_PAGE) {
+        ui.say(format_args!(
+            "{} accounts; `--page {}` shows more",
+            page.total,
+            wanted.page + 1
+        ));
+    }
+    Ok(())
+}
+
+fn from_stdin() -> Result<String, CliError> {
+    let mut stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        let message = "a password typed here would be shown";
+        return Err(CliError::new(Exit::Usage, message)
+            .next("sb user add EMAIL   # makes one and prints it"));
+    }
+    let mut text = String::new();
+    stdin.read_to_string(&mut text)?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn operator() -> Client {
+    Client {
+        ip: None,
+        user_agent: Some(concat!("sb/", env!("CARGO_PKG_VERSION")).to_owned()),
+    }
+}
+
+fn name(user: &User) -> String {
+    [&user.email, &user.phone]
+        .into_iter()
+        .find(|text| !text.is_empty())
+        .cloned()
+        .unwrap_or_else(|| user.id.to_string())
+}
+
+fn refused(error: AuthError) -> CliError {
+    match error {
+        AuthError::UserNotFound | AuthError::EmailExists => {
+            CliError::failed(error).next("sb user list")
+        }
+        AuthError::Invalid(_) | AuthError::WeakPassword { .. } => {
+            CliError::new(Exit::Usage, error).next("sb user add --help")
+        }
+        other => CliError::failed(other),
+    }
 }

@@ -128,9 +128,9 @@ impl Config {
             .any(|e| e.key == key && e.origin == Origin::Default.to_string())
     }
 
-    /// `.sb/` in the project folder: the development cluster, its keys, sockets' and process' records.
+    /// `.sb/` in the project folder, or `stack.state_dir`: the development cluster, its keys, the process' records.
     pub fn state_dir(&self) -> PathBuf {
-        self.project_dir.join(".sb")
+        self.project_dir.join(&self.stack.state_dir)
     }
 
     /// The address clients reach `sb` under, without a trailing slash.

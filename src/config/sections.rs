@@ -178,6 +178,8 @@ section! {
         port: u16 = 54_322, "SB_POSTGRES_PORT";
         /// Flush every commit to disk. Turn off only for throw-away databases.
         durable: bool = true, "SB_POSTGRES_DURABLE";
+        /// Folder of the database, its keys and logs, relative to the project folder.
+        state_dir: PathBuf = PathBuf::from(".sb"), "SB_STATE_DIR";
         /// Where downloads are kept. Default: the user's cache folder.
         cache_dir: Option<PathBuf> = None, "SB_CACHE_DIR";
         /// Never download; say what is missing instead.

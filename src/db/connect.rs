@@ -103,6 +103,35 @@ impl Target {
         self.config.get_user().unwrap_or("postgres")
     }
 
+    /// Where it leads, as `host:port`; of several hosts all.
+    pub fn address(&self) -> String {
+        use tokio_postgres::config::Host;
+        let ports = self.config.get_ports();
+        let port = |index: usize| ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+        let hosts = self.config.get_hosts().iter().enumerate();
+        let hosts = hosts.map(|(index, host)| match host {
+            Host::Tcp(name) => format!("{name}:{}", port(index)),
+            #[cfg(unix)]
+            Host::Unix(path) => path.display().to_string(),
+        });
+        hosts.collect::<Vec<_>>().join(",")
+    }
+
+    /// Whether it leads to this machine only.
+    pub fn is_local(&self) -> bool {
+        use tokio_postgres::config::Host;
+        self.config.get_hosts().iter().all(|host| match host {
+            Host::Tcp(name) => {
+                name == "localhost"
+                    || name
+                        .parse::<std::net::IpAddr>()
+                        .is_ok_and(|address| address.is_loopback())
+            }
+            #[cfg(unix)]
+            Host::Unix(_) => true,
+        })
+    }
+
     /// As libpq spells it (for PostgREST and command line tools). **It holds the password.**
     pub fn to_libpq(&self) -> String {
         use tokio_postgres::config::{Host, SslMode};

@@ -51,6 +51,18 @@ impl DbError {
         }
     }
 
+    /// Where in the statements' text Postgres points to, in characters from 1.
+    pub fn position(&self) -> Option<usize> {
+        use tokio_postgres::error::ErrorPosition;
+        let Self::Postgres(error) = self else {
+            return None;
+        };
+        match error.as_db_error()?.position()? {
+            ErrorPosition::Original(position) => usize::try_from(*position).ok(),
+            ErrorPosition::Internal { .. } => None,
+        }
+    }
+
     /// Whether a later attempt of the same request can succeed.
     pub fn is_transient(&self) -> bool {
         match self {

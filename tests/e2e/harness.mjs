@@ -57,7 +57,7 @@ export async function until(what, attempt, ms = 15_000) {
 const steps = new WeakMap()
 
 /** What to do when the test is over; the last one first, so that a program ends before its folder goes. */
-function later(t, step) {
+export function later(t, step) {
   if (steps.has(t)) return void steps.get(t).push(step)
   const list = [step]
   steps.set(t, list)

@@ -78,7 +78,7 @@ test('functions run as the caller', async () => {
   const project = shared()
   const ana = await project.person('ana')
   const ben = await project.person('ben')
-  good(await ana.client.from('todos').insert([{ title: 'a' }, { title: 'b', done: true }]))
+  good(await ana.client.from('todos').insert([{ title: 'a', done: false }, { title: 'b', done: true }]))
   assert.equal(good(await ana.client.rpc('count_todos')), 2)
   assert.equal(good(await ana.client.rpc('count_todos', { only_done: true })), 1)
   assert.equal(good(await ana.client.rpc('count_todos', {}, { get: true })), 2)

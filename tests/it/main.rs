@@ -10,6 +10,7 @@
 )]
 
 mod auth;
+mod cli;
 mod db;
 mod embed;
 mod keys;

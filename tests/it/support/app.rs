@@ -25,14 +25,15 @@ pub(crate) fn config(url: &str, settings: &[(&str, &str)]) -> Config {
         ("auth.argon2_memory_kib", "64"),
         ("auth.argon2_iterations", "1"),
         ("db.migrate_on_start", "false"),
-        // The folder `migrations` here holds the framework's own line.
-        ("db.migrations_dir", "no-migrations"),
     ];
     let flags = fixed
         .iter()
         .chain(settings)
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    // An empty folder: relative to the current one, `migrations/` would be the framework's own line.
+    let project_dir = super::cluster::scratch_dir("project");
     Config::load(Sources {
+        project_dir,
         flags: flags.collect(),
         ..Sources::default()
     })

@@ -42,6 +42,12 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Rooms that own tables, and so have a `queries.rs`: the features, and machinery every feature may use.
 const PLATFORM_ROOMS_WITH_TABLES: &[&str] = &["jobs", "keys"];
 
+/// Statements of nobody's tables, which may stand elsewhere: path, reason.
+const QUERIES_ELSEWHERE: &[(&str, &str)] = &[(
+    "src/cli/doctor/queries.rs",
+    "asks the catalogs how roles and settings are, which no feature owns",
+)];
+
 /// Most lines of a file. The aim is 150.
 const MOST_LINES: usize = 800;
 
@@ -63,7 +69,7 @@ fn the_source_tree_follows_its_rules() {
         violations.extend(imports(source, &reexports));
         violations.extend(no_double_super(source));
         violations.extend(size(source, LONG_FILES));
-        violations.extend(queries_in_their_room(source));
+        violations.extend(queries_in_their_room(source, QUERIES_ELSEWHERE));
         violations.extend(drivers_in_db(source, DRIVER_USERS));
         violations.extend(no_sql_in_routes(source));
         violations.extend(only_the_cli_prints(source));
@@ -194,7 +200,10 @@ fn size(source: &Source, exceptions: &[(&str, usize, &str)]) -> Vec<String> {
     )]
 }
 
-fn queries_in_their_room(source: &Source) -> Vec<String> {
+fn queries_in_their_room(source: &Source, exceptions: &[(&str, &str)]) -> Vec<String> {
+    if exceptions.iter().any(|(path, _)| *path == source.path) {
+        return Vec::new();
+    }
     let parts: Vec<&str> = source.path.split('/').collect();
     let owns_tables = |room: &str| is_feature(room) || PLATFORM_ROOMS_WITH_TABLES.contains(&room);
     match parts.as_slice() {

@@ -67,7 +67,7 @@ async fn health(State(ops): State<Ops>) -> Json<Value> {
     }))
 }
 
-/// OpenMetrics text, for `server.metrics_token` or, without one, for loopback clients.
+/// `OpenMetrics` text, for `server.metrics_token` or, without one, for loopback clients.
 async fn metrics(
     State(ops): State<Ops>,
     ClientIp(client): ClientIp,
@@ -99,7 +99,7 @@ impl Ops {
                 self.rest
                     .ping(CHECK_TIMEOUT)
                     .await
-                    .map_err(|error| error.to_string()),
+                    .map_err(|error| error.clone()),
             )
         };
         let (database, postgrest) = tokio::join!(database, postgrest);

@@ -20,7 +20,9 @@ use tracing_subscriber::{EnvFilter, Layer as _, reload};
 
 /// Changes what is logged while running.
 #[derive(Clone)]
-pub struct LogLevel(Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>);
+pub struct LogLevel(Arc<SetFilter>);
+
+type SetFilter = dyn Fn(&str) -> Result<(), String> + Send + Sync;
 
 impl LogLevel {
     /// Applies a filter such as `info,sb::db=debug`.
@@ -228,7 +230,7 @@ impl Metrics {
         add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// The exposition text (OpenMetrics).
+    /// The exposition text (`OpenMetrics`).
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);

@@ -20,7 +20,7 @@ fn main() -> std::process::ExitCode {
 }
 
 /// What this program adds to `sb`.
-pub fn app() -> App {
+pub(crate) fn app() -> App {
     App::new()
         .routes("/hello", hello_router)
         .layer(axum::middleware::map_response(sign_answers))
@@ -75,6 +75,7 @@ async fn sign_answers(mut response: axum::response::Response) -> axum::response:
     response
 }
 
+#[expect(clippy::print_stdout, reason = "the command's result")]
 async fn greetings(context: Context, _arguments: Vec<String>) -> sb::CommandResult {
     let count: i64 = context
         .db

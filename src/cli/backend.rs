@@ -332,10 +332,10 @@ fn tell_person(ui: Ui, event: &StackEvent) {
             ));
         }
         StackEvent::InitdbDone { duration, .. } => {
-            ui.done("made a database cluster in .sb/", Some(*duration))
+            ui.done("made a database cluster in .sb/", Some(*duration));
         }
         StackEvent::Ready { name, duration, .. } => {
-            ui.done(format_args!("{name} is ready"), Some(*duration))
+            ui.done(format_args!("{name} is ready"), Some(*duration));
         }
         StackEvent::ChildExited {
             name,
@@ -356,7 +356,7 @@ fn tell_person(ui: Ui, event: &StackEvent) {
             ui.say(format_args!("  restarting {name} {pause}"));
         }
         StackEvent::GaveUp { name } => {
-            ui.warn(format_args!("{name} keeps ending and is left alone"))
+            ui.warn(format_args!("{name} keeps ending and is left alone"));
         }
         StackEvent::Downloading { .. } | StackEvent::Unpacked { .. } => download(ui, event),
         _ => {}

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 
-use super::{Cli, CommandResult, Session};
+use super::{Cli, Session};
 
 /// Arguments of `sb completions`.
 #[derive(Debug, clap::Args)]
@@ -13,9 +13,9 @@ pub(super) struct Args {
     shell: clap_complete::Shell,
 }
 
-pub(super) fn run(args: &Args, session: &Session) -> CommandResult {
+pub(super) fn run(args: &Args, session: &Session) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "sb", &mut script);
     session.ui.data(String::from_utf8_lossy(&script));
-    Ok(ExitCode::SUCCESS)
+    ExitCode::SUCCESS
 }

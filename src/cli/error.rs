@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 /// Exit codes; never renumbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+pub(super) enum Exit {
     /// 1: the operation failed.
     Failed = 1,
     /// 2: wrong usage.
@@ -21,7 +21,7 @@ pub enum Exit {
 
 /// An error a command ends with.
 #[derive(Debug)]
-pub struct CliError {
+pub(super) struct CliError {
     exit: Exit,
     message: String,
     next: Option<String>,
@@ -29,7 +29,7 @@ pub struct CliError {
 
 impl CliError {
     /// An error of this kind.
-    pub fn new(exit: Exit, message: impl std::fmt::Display) -> Self {
+    pub(super) fn new(exit: Exit, message: impl std::fmt::Display) -> Self {
         Self {
             exit,
             message: message.to_string(),
@@ -38,12 +38,12 @@ impl CliError {
     }
 
     /// An operation that failed.
-    pub fn failed(message: impl std::fmt::Display) -> Self {
+    pub(super) fn failed(message: impl std::fmt::Display) -> Self {
         Self::new(Exit::Failed, message)
     }
 
     /// What to type next: the last line a person reads.
-    pub fn next(mut self, command: impl Into<String>) -> Self {
+    pub(super) fn next(mut self, command: impl Into<String>) -> Self {
         self.next = Some(command.into());
         self
     }
@@ -111,14 +111,13 @@ impl From<crate::stack::StackError> for CliError {
 
 impl From<crate::config::ConfigError> for CliError {
     fn from(error: crate::config::ConfigError) -> Self {
-        let list = error
-            .problems
-            .iter()
-            .map(|problem| format!("\n  - {problem}"))
-            .collect::<String>();
+        let list = error.problems.join(
+            "
+  - ",
+        );
         Self::new(
             Exit::Config,
-            format!("the configuration is not valid:{list}"),
+            format!("the configuration is not valid:\n  - {list}"),
         )
         .next("sb info --fields   # every setting, its default and its environment variable")
     }

@@ -15,9 +15,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, session: &Session) -> CommandResult {
     if args.fields {
-        fields(session)
+        fields(session);
     } else {
-        effective(session)?
+        effective(session)?;
     }
     Ok(ExitCode::SUCCESS)
 }

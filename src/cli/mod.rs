@@ -144,18 +144,25 @@ impl App {
             );
         }
         let matches = tree.get_matches();
-        let runtime = match tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-        {
-            Ok(runtime) => runtime,
-            Err(_) => return ExitCode::from(Exit::Failed as u8),
+        let Ok(runtime) = runtime() else {
+            return ExitCode::from(Exit::Failed as u8);
         };
         let result = runtime.block_on(Box::pin(run(self, &matches)));
         // Blocking work that nobody waits for any more must not hold up the exit.
         runtime.shutdown_timeout(std::time::Duration::from_millis(500));
         result
     }
+}
+
+/// Half the cores, unless `TOKIO_WORKER_THREADS` says: Postgres and PostgREST need the others, and on a small machine
+/// requests that wander between threads cost more than a second thread gains. Hashing has threads of its own.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        builder.worker_threads((cores / 2).max(1));
+    }
+    builder.enable_all().build()
 }
 
 async fn run(mut app: App, matches: &clap::ArgMatches) -> ExitCode {
@@ -208,7 +215,7 @@ async fn dispatch(command: Command, session: Session) -> CommandResult {
         Command::Keygen(args) => Box::pin(keygen::run(args, session)).await,
         Command::User(args) => Box::pin(user::run(args, session)).await,
         Command::Test(args) => Box::pin(test::run(args, session)).await,
-        Command::Version(args) => version::run(&args, &session),
-        Command::Completions(args) => completions::run(&args, &session),
+        Command::Version(args) => Ok(version::run(&args, &session)),
+        Command::Completions(args) => Ok(completions::run(&args, &session)),
     }
 }

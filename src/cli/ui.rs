@@ -6,6 +6,10 @@ use serde::Serialize;
 
 /// How a command talks to its user.
 #[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four independent facts about the terminal and the flags"
+)]
 pub(crate) struct Ui {
     /// One JSON document on stdout instead of text.
     pub(crate) json: bool,
@@ -44,6 +48,7 @@ impl Ui {
     }
 
     /// Data: what a script may read. A closed pipe is no error.
+    #[expect(clippy::unused_self, reason = "whoever prints holds a `Ui`")]
     pub(crate) fn data(self, text: impl std::fmt::Display) {
         let _ = writeln!(std::io::stdout().lock(), "{text}");
     }
@@ -92,6 +97,7 @@ impl Ui {
     }
 
     /// Asks a question whose answer is typed; `None` without a terminal.
+    #[expect(clippy::unused_self, reason = "whoever prints holds a `Ui`")]
     pub(crate) fn ask(self, question: &str) -> Option<String> {
         if !std::io::stdin().is_terminal() {
             return None;
@@ -102,11 +108,6 @@ impl Ui {
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).ok()?;
         Some(answer.trim().to_owned())
-    }
-
-    /// Whether a person is watching.
-    pub(crate) fn is_terminal(self) -> bool {
-        self.terminal
     }
 
     pub(crate) fn bold(self, text: &str) -> String {

@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use super::{CommandResult, Session};
+use super::Session;
 
 /// Arguments of `sb version`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
-pub(super) fn run(_: &Args, session: &Session) -> CommandResult {
+pub(super) fn run(_: &Args, session: &Session) -> ExitCode {
     let version = env!("CARGO_PKG_VERSION");
     if session.ui.json {
         session.ui.json(&serde_json::json!({
@@ -23,5 +23,5 @@ pub(super) fn run(_: &Args, session: &Session) -> CommandResult {
             std::env::consts::ARCH
         ));
     }
-    Ok(ExitCode::SUCCESS)
+    ExitCode::SUCCESS
 }

@@ -202,7 +202,7 @@ words! {
 section! {
     /// Logs, on standard error.
     Log in "log" {
-        /// error, warn, info, debug, trace, or a filter such as "info,sb::db=debug".
+        /// error, warn, info, debug, trace, or a filter such as `info,sb::db=debug`.
         [live] level: String = "info".to_owned(), "LOG_LEVEL";
         /// Shape of the lines: "auto", "json" or "pretty".
         format: LogFormat = LogFormat::Auto, "LOG_FORMAT";

@@ -161,8 +161,8 @@ impl Target {
             pairs.push(("sslrootcert", path.display().to_string()));
         }
         let quote = |value: &str| format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"));
-        let parts = pairs.iter().filter(|(_, value)| !value.is_empty());
-        parts
+        let given = pairs.iter().filter(|(_, value)| !value.is_empty());
+        given
             .map(|(key, value)| format!("{key}={}", quote(value)))
             .collect::<Vec<_>>()
             .join(" ")

@@ -71,7 +71,7 @@ impl DbError {
                 || {
                     error.is_closed()
                         || std::error::Error::source(error)
-                            .is_some_and(|e| e.is::<std::io::Error>())
+                            .is_some_and(<dyn std::error::Error + 'static>::is::<std::io::Error>)
                 },
                 |code| {
                     matches!(
@@ -114,13 +114,12 @@ impl From<deadpool_postgres::PoolError> for DbError {
 
 /// Postgres' own words with SQLSTATE; never parameters.
 fn describe(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
-        None => {
-            let cause = std::error::Error::source(error)
-                .map(|cause| format!(": {cause}"))
-                .unwrap_or_default();
-            format!("{error}{cause}")
-        }
+    if let Some(db) = error.as_db_error() {
+        format!("{} (SQLSTATE {})", db.message(), db.code().code())
+    } else {
+        let cause = std::error::Error::source(error)
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
+        format!("{error}{cause}")
     }
 }

@@ -68,7 +68,7 @@ async fn run(target: Target, channels: Channels, mut requests: mpsc::UnboundedRe
         match listen(&target, &channels, &mut requests, &mut delay).await {
             Ok(()) => return,
             Err(error) => {
-                tracing::warn!(error = %error, retry_ms = delay.as_millis(), "the listening connection was lost")
+                tracing::warn!(error = %error, retry_ms = delay.as_millis(), "the listening connection was lost");
             }
         }
         tokio::time::sleep(delay).await;

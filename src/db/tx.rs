@@ -172,7 +172,7 @@ impl Tx {
 #[derive(Debug, Clone)]
 pub struct Connection {
     client: Arc<tokio_postgres::Client>,
-    _driver: Arc<Driver>,
+    driver: Arc<Driver>,
 }
 
 #[derive(Debug)]
@@ -196,14 +196,14 @@ impl Connection {
             clippy::disallowed_methods,
             reason = "the driver ends with its client, never later"
         )]
-        let driver = tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(error = %error, "a database connection ended");
             }
         });
         Ok(Self {
             client: Arc::new(client),
-            _driver: Arc::new(Driver(driver)),
+            driver: Arc::new(Driver(task)),
         })
     }
 
@@ -246,8 +246,8 @@ impl Connection {
 
     /// The raw client, for refinery alone.
     pub(super) fn into_client(self) -> Option<(tokio_postgres::Client, impl Sized)> {
-        let Self { client, _driver } = self;
-        Arc::try_unwrap(client).ok().map(|client| (client, _driver))
+        let Self { client, driver } = self;
+        Arc::try_unwrap(client).ok().map(|client| (client, driver))
     }
 }
 

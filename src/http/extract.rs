@@ -50,7 +50,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
-/// serde_json's own text could echo a value (a password), so only the place is named.
+/// `serde_json`'s own text could echo a value (a password), so only the place is named.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Json<T>, ApiError> {
     serde_json::from_slice(bytes).map(Json).map_err(|error| {
         let place = format!("line {} column {}", error.line(), error.column());

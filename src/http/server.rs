@@ -14,7 +14,7 @@ use tower::Service as _;
 use crate::lifecycle::Lifecycle;
 
 /// A client must have sent its request head by then; an idle connection is closed then too.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// Larger heads are answered 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
@@ -32,7 +32,7 @@ pub async fn serve(listener: TcpListener, router: Router, lifecycle: &Lifecycle)
         };
         match accepted {
             Ok((stream, peer)) => {
-                lifecycle.spawn(connection(stream, peer, router.clone(), lifecycle.clone()))
+                lifecycle.spawn(connection(stream, peer, router.clone(), lifecycle.clone()));
             }
             Err(error) => {
                 // Out of file descriptors, usually: accepting again at once would only spin.

@@ -51,12 +51,12 @@ async fn forget_roles(owner: &Connection) {
 
 fn run_checks(psql: &Path, url: &str) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sql/run.sh");
-    let path = std::env::var("PATH").unwrap_or_default();
+    let path = std::env::var_os("PATH").unwrap_or_default();
     let dir = psql.parent().expect("psql is in a folder");
     let output = Command::new("sh")
         .arg(script)
         .arg(url)
-        .env("PATH", format!("{}:{path}", dir.display()))
+        .env("PATH", format!("{}:{}", dir.display(), path.display()))
         .output()
         .expect("sh runs");
     let text = format!(

@@ -13,7 +13,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use sb::auth::{Auth, Extensions, TokenIssuer};
 use sb::clock::Clock;
 use sb::config::{self, Config, Sources};
-use sb::db::{Connection, Db, DbOptions, Target};
+use sb::db::{Connection, Db, DbOptions};
 use sb::http::{ApiError, Authenticate, authenticate::Credentials, middleware};
 use sb::telemetry::Metrics;
 use sb::{Caller, ErrorCode};

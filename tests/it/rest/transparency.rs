@@ -1,6 +1,7 @@
 //! What passes unchanged, and the little that does not.
 
 use super::{Gateway, OK, Scripted};
+use tokio::io::AsyncWriteExt as _;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn requests_arrive_as_they_were_sent() {
@@ -210,7 +211,6 @@ async fn connections_are_used_again() {
     let mut upstream = Scripted::answering(OK).await;
     let gateway = Gateway::to(upstream.address).await;
     let mut client = gateway.connect().await;
-    use tokio::io::AsyncWriteExt as _;
     for _ in 0..3 {
         client
             .write_all(b"GET /rest/v1/items HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -90,8 +90,7 @@ impl TestApp {
         let target = super::fresh_database().await;
         let mut stack = super::own_stack(&format!("postgrest-{}", target.database()));
         let authenticator = target.with_user("authenticator", "");
-        let mut options = PostgrestOptions::default();
-        options.settings = [
+        let settings_of_postgrest = [
             ("db-uri", authenticator.to_libpq().as_str()),
             ("db-schemas", "public"),
             ("db-anon-role", "anon"),
@@ -99,8 +98,11 @@ impl TestApp {
             ("db-pre-config", "sb.pgrst_pre_config"),
             ("jwt-aud", "authenticated"),
         ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let options = PostgrestOptions {
+            settings: settings_of_postgrest.into(),
+            ..PostgrestOptions::default()
+        };
         let endpoint = stack
             .start_postgrest(options)
             .await
@@ -214,17 +216,5 @@ impl TestApp {
             .await;
         assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
         reply.json()
-    }
-
-    /// The owner's target.
-    pub(crate) fn target(&self) -> &Target {
-        &self.target
-    }
-
-    /// A token of the service role.
-    pub(crate) fn service_token(&self) -> String {
-        self.running
-            .role_token("service_role")
-            .expect("there is an active key")
     }
 }

@@ -11,8 +11,6 @@ use sb::stack::{Stack, StackOptions};
 pub(crate) struct Cluster {
     target: Target,
     url: String,
-    pub(crate) bin_dir: PathBuf,
-    pub(crate) major: u32,
     gate: tokio::sync::Mutex<()>,
     next: AtomicU32,
 }
@@ -59,12 +57,9 @@ impl Cluster {
             .await
             .expect("a database is made");
         super::app::migrate(&url_in(&url, "sb_template")).await;
-        let (bin_dir, major) = (connection.bin_dir.clone(), connection.major);
         let cluster = Self {
             target,
             url,
-            bin_dir,
-            major,
             gate: tokio::sync::Mutex::default(),
             next: AtomicU32::new(1),
         };

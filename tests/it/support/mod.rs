@@ -3,5 +3,5 @@
 mod app;
 mod cluster;
 
-pub(crate) use app::{MASTER_KEY, Reply, TestApp};
-pub(crate) use cluster::{cache_dir, cluster, fresh_database, own_stack, scratch_dir};
+pub(crate) use app::{MASTER_KEY, TestApp};
+pub(crate) use cluster::{cache_dir, cluster, fresh_database, own_stack};

@@ -1,5 +1,7 @@
 //! Who is calling: plain data, no I/O.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -8,7 +10,8 @@ use uuid::Uuid;
 pub struct Caller {
     role: String,
     user_id: Option<Uuid>,
-    claims: Map<String, Value>,
+    /// Shared: a caller is cloned for every request, its claims never change.
+    claims: Arc<Map<String, Value>>,
 }
 
 impl Caller {
@@ -23,7 +26,7 @@ impl Caller {
         Self {
             role: role.to_owned(),
             user_id: None,
-            claims,
+            claims: Arc::new(claims),
         }
     }
 
@@ -38,7 +41,7 @@ impl Caller {
         Self {
             role,
             user_id,
-            claims,
+            claims: Arc::new(claims),
         }
     }
 

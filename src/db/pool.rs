@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use deadpool::managed::QueueMode;
 use deadpool_postgres::{ManagerConfig, Object, RecyclingMethod, Runtime, Status};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -36,6 +37,8 @@ impl Pool {
         );
         let pool = deadpool_postgres::Pool::builder(manager)
             .max_size(size)
+            // The connection used last is the one whose backend is warm.
+            .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(wait))
             .create_timeout(Some(wait))

@@ -22,7 +22,7 @@ impl Keys {
     pub fn authenticate(&self, credentials: Credentials<'_>) -> Result<Caller, ApiError> {
         let caller = match (credentials.bearer, credentials.api_key) {
             (Some(bearer), _) if is_opaque(bearer) => self.opaque_caller(bearer)?,
-            (Some(token), _) => Caller::from_claims(self.verify(token)?),
+            (Some(token), _) => self.caller(token)?,
             (None, Some(key)) => return self.api_key_caller(key),
             (None, None) => Caller::anon(),
         };
@@ -36,8 +36,8 @@ impl Keys {
         if is_opaque(key) {
             return self.opaque_caller(key);
         }
-        match self.verify(key) {
-            Ok(claims) => Ok(Caller::from_claims(claims)),
+        match self.caller(key) {
+            Ok(caller) => Ok(caller),
             Err(TokenError::Expired) => Err(invalid_api_key("The API key has expired")),
             Err(_) => Err(invalid_api_key("Invalid API key")),
         }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::key_pair::KeyPair;
 use super::queries::KeyRow;
+use super::verified::Verified;
 use super::{KeysError, MasterKey};
 use crate::config::Algorithm;
 
@@ -20,6 +21,7 @@ pub(super) struct KeySet {
     signer: Option<Arc<Signer>>,
     api_keys: Arc<HashMap<[u8; 32], Arc<str>>>,
     jwks: Arc<str>,
+    verified: Arc<Verified>,
 }
 
 /// The public half of a key, prepared.
@@ -64,6 +66,7 @@ impl KeySet {
             signer,
             api_keys: Arc::new(api_keys),
             jwks: jwks.to_string().into(),
+            verified: Arc::default(),
         })
     }
 
@@ -85,6 +88,11 @@ impl KeySet {
     /// The role of an opaque API key. Comparing hashes tells nothing of how close a guess was.
     pub(super) fn api_key_role(&self, key: &str) -> Option<Arc<str>> {
         self.api_keys.get(&sha256(key.as_bytes())).cloned()
+    }
+
+    /// Tokens these keys have verified.
+    pub(super) fn verified(&self) -> &Verified {
+        &self.verified
     }
 
     pub(super) fn jwks(&self) -> Arc<str> {

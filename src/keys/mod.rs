@@ -19,6 +19,7 @@ pub mod manage;
 mod master;
 mod queries;
 mod token;
+mod verified;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -39,6 +40,7 @@ use crate::config;
 use crate::db::{Db, DbError, Listener};
 use crate::error::ErrorCode;
 use crate::http::ApiError;
+use crate::identity::Caller;
 use crate::lifecycle::Lifecycle;
 use key_set::KeySet;
 
@@ -250,17 +252,33 @@ impl Keys {
     /// `exp` is required; `aud`, where there is one, must contain `jwt.aud`. A legacy HS256 token is accepted only
     /// when `jwt.legacy_secret` is set and its `kid` is none of ours.
     pub fn verify(&self, token: &str) -> Result<Map<String, Value>, TokenError> {
+        self.verify_with(&self.set(), token)
+    }
+
+    fn verify_with(&self, set: &KeySet, token: &str) -> Result<Map<String, Value>, TokenError> {
         let config = self.0.config.current();
         let rules = token::Rules {
             audience: &config.jwt.aud,
             legacy_secret: config.jwt.legacy_secret.as_ref(),
             now: self.0.clock.now().timestamp(),
         };
-        token::verify(&self.set(), token, rules).inspect_err(|error| {
+        token::verify(set, token, rules).inspect_err(|error| {
             if error.may_be_news() {
                 self.0.newer_wanted.notify_one();
             }
         })
+    }
+
+    /// The caller of `token`; see [`Keys::verify`]. The same token is not verified again while the keys stay.
+    pub fn caller(&self, token: &str) -> Result<Caller, TokenError> {
+        let set = self.set();
+        let digest = key_set::sha256(token.as_bytes());
+        if let Some(caller) = set.verified().get(&digest, self.0.clock.now().timestamp()) {
+            return Ok(caller);
+        }
+        let caller = Caller::from_claims(self.verify_with(&set, token)?);
+        set.verified().put(digest, &caller);
+        Ok(caller)
     }
 
     /// The public key set as JSON text, standby keys included: `{"keys":[…]}`.

@@ -1,4 +1,4 @@
-//! The exchange of a refresh token, one statement.
+//! The exchange of a refresh token: one statement in the ordinary case, one that decides in all others.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::ip_text;
 use super::rows::users;
 use crate::auth::model::{Client, Session, User};
-use crate::db::{DbError, SystemConnection};
+use crate::db::{DbError, Row, SystemConnection};
 
 /// How long what is accepted at a refresh.
 #[derive(Debug, Clone, Copy)]
@@ -30,10 +30,49 @@ pub(in crate::auth) enum Refreshed {
     Reused,
 }
 
+/// The ordinary case, in one small statement: the current token of a live session. It gives no row in any other case,
+/// also when another caller was first: then `DECIDE` says which case it is.
+const ROTATE: &str = concat!(
+    "
+    with s as (
+      update auth.sessions s
+         set refresh_token_counter = s.refresh_token_counter + 1
+           , refresh_token_seen = false
+           , refresh_token_reuse_count = 0
+           , refreshed_at = $3
+           , updated_at = $3
+           , ip = $5
+           , user_agent = $6
+        from auth.users u
+       where s.id = $1
+         and s.refresh_token_counter = $2
+         and u.id = s.user_id
+         and (s.not_after is null or s.not_after > $3)
+         and coalesce(s.refreshed_at, s.created_at) > $4
+         and (u.banned_until is null or u.banned_until <= $3)
+      returning ",
+    user_columns!(),
+    "
+           , s.aal
+           , s.amr
+    )
+    select ",
+    user_columns!(),
+    "
+         , u.aal
+         , u.amr
+         , ",
+    identity_columns!(),
+    "
+      from s u
+      left join auth.identities i
+        on i.user_id = u.id"
+);
+
 /// One statement decides and acts under the row's lock: a caller that waited for another sees what that one wrote.
 /// The parent of the current token is good within the reuse interval; after that only to repair a lost response:
 /// while nothing issued with the current token has come back, three times, for a day.
-const REFRESH: &str = concat!(
+const DECIDE: &str = concat!(
     "
     with s as materialized (
       select s.id
@@ -124,8 +163,40 @@ const REFRESH: &str = concat!(
         on i.user_id = u.id"
 );
 
-/// Exchanges the token `counter` of a session.
+/// Exchanges the token `counter` of a session. An ordinary refresh is not logged: the session row says when it was.
 pub(in crate::auth) async fn refresh(
+    db: &SystemConnection,
+    (session_id, counter): (Uuid, i64),
+    limits: RefreshLimits,
+    now: DateTime<Utc>,
+    client: &Client,
+) -> Result<Refreshed, DbError> {
+    let expired = now - limits.ttl;
+    let (ip, agent) = (&client.ip, &client.user_agent);
+    let rows = db
+        .query(ROTATE, &[&session_id, &counter, &now, &expired, ip, agent])
+        .await?;
+    match rows.first() {
+        None => decide(db, (session_id, counter), limits, now, client).await,
+        Some(row) => {
+            let session = Session {
+                id: session_id,
+                aal: row.get("aal"),
+                amr: row.get("amr"),
+                counter: counter + 1,
+            };
+            Ok(current(session, &rows))
+        }
+    }
+}
+
+fn current(session: Session, rows: &[Row]) -> Refreshed {
+    users(rows).pop().map_or(Refreshed::Unknown, |user| {
+        Refreshed::Current(session, Box::new(user))
+    })
+}
+
+async fn decide(
     db: &SystemConnection,
     (session_id, counter): (Uuid, i64),
     limits: RefreshLimits,
@@ -134,7 +205,7 @@ pub(in crate::auth) async fn refresh(
 ) -> Result<Refreshed, DbError> {
     let rows = db
         .query(
-            REFRESH,
+            DECIDE,
             &[
                 &session_id,
                 &counter,
@@ -165,7 +236,5 @@ pub(in crate::auth) async fn refresh(
         amr: row.get("amr"),
         counter: row.get::<_, i64>("refresh_token_counter") + rotated,
     };
-    Ok(users(&rows).pop().map_or(Refreshed::Unknown, |user| {
-        Refreshed::Current(session, Box::new(user))
-    }))
+    Ok(current(session, &rows))
 }

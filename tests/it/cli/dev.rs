@@ -40,6 +40,8 @@ fn dev_follows_what_is_saved_and_leaves_nothing_however_it_ends() {
         "create table public.saved (id int);\n",
     );
     dev.says("✓ applied migrations/20260201000000_broken.sql");
+    sandbox.write("sb.toml", "[auth]\npassword_min_length = 9\n");
+    dev.says("✓ settings reloaded");
 
     // Nobody can tidy up after this one: the kernel has to.
     assert!(sandbox.processes().len() > 3, "{:#?}", sandbox.processes());

@@ -5,6 +5,7 @@ mod dev;
 mod durability;
 mod external;
 mod init;
+mod lifecycle;
 mod settings;
 mod test;
 mod up;

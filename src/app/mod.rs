@@ -206,6 +206,10 @@ impl App {
             lifecycle,
             metrics: Metrics::default(),
         };
+        let pools = context.db.collector();
+        context
+            .metrics
+            .register(|registry| registry.register_collector(pools));
         let auth = parts::auth(&context, &keys, &master, self.extensions)?;
         let rest = parts::rest(&context, &keys)?;
         let mut authors = Router::new();

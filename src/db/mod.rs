@@ -11,6 +11,7 @@
 mod connect;
 mod error;
 mod listen;
+mod metrics;
 pub mod migrate;
 mod pool;
 mod sql;
@@ -115,7 +116,7 @@ impl Db {
     }
 
     /// Open, idle and waiting counts of the callers' and the auth pool, for metrics.
-    pub fn pool_status(&self) -> [(&'static str, deadpool_postgres::Status); 2] {
+    fn pool_status(&self) -> [(&'static str, deadpool_postgres::Status); 2] {
         [
             ("callers", self.callers.status()),
             ("auth", self.auth.status()),

@@ -164,6 +164,12 @@ async fn metrics_count_requests_by_route_and_need_their_token_when_there_is_one(
         text.contains(r#"sb_http_requests_total{method="GET",route="/livez",status="200"} 1"#),
         "{text}"
     );
+    for line in [
+        "sb_db_pool_open{pool=\"auth\"} ",
+        "sb_db_pool_waiting{pool=\"callers\"} 0",
+    ] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
 }
 
 #[tokio::test]

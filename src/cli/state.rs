@@ -41,19 +41,24 @@ impl State {
         Ok(())
     }
 
-    /// The running backend, if one runs: a file whose process is gone does not count.
+    /// The running backend, if another process runs one: a file whose process is gone does not count, and neither
+    /// does one that names this very process, which has got the pid of one that is gone (in a container mostly 1).
     pub(crate) fn read(state_dir: &Path) -> Option<Self> {
-        let text = std::fs::read(Self::path(state_dir)).ok()?;
-        let state: Self = serde_json::from_slice(&text).ok()?;
         // In containers no process of ours serves: `sb down` removes the file.
-        (state.pid == 0 || is_sb(state.pid)).then_some(state)
+        Self::recorded(state_dir)
+            .filter(|state| state.pid == 0 || (state.pid != std::process::id() && is_sb(state.pid)))
     }
 
     /// Removes the file when it is this process' own.
     pub(crate) fn remove(state_dir: &Path) {
-        if Self::read(state_dir).is_some_and(|state| state.pid == std::process::id()) {
+        if Self::recorded(state_dir).is_some_and(|state| state.pid == std::process::id()) {
             let _ = std::fs::remove_file(Self::path(state_dir));
         }
+    }
+
+    fn recorded(state_dir: &Path) -> Option<Self> {
+        let text = std::fs::read(Self::path(state_dir)).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 }
 
@@ -89,5 +94,27 @@ pub(crate) fn is_sb(pid: u32) -> bool {
             !Path::new("/proc/self/exe").exists()
         }
         Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_names_this_process_is_from_one_that_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state: State = serde_json::from_value(serde_json::json!({
+            "pid": std::process::id(),
+            "api_url": "", "db_url": "", "rest_url": "", "jwks_url": "",
+        }))
+        .unwrap();
+        state.write(dir.path()).unwrap();
+        assert!(State::read(dir.path()).is_none());
+        State::remove(dir.path());
+        assert!(!State::path(dir.path()).exists());
+        state.pid = 0;
+        state.write(dir.path()).unwrap();
+        assert!(State::read(dir.path()).is_some());
     }
 }

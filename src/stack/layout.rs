@@ -187,7 +187,10 @@ mod tests {
         symlink(&victim, &planted).expect("linked");
         let refused = create_private(&planted, RunAs::Same).expect_err("it is a link");
         assert!(matches!(refused, StackError::ForeignSocketDir { .. }));
-        assert!(RunAs::Same.give(&planted, 0o700).is_err(), "never through a link");
+        assert!(
+            RunAs::Same.give(&planted, 0o700).is_err(),
+            "never through a link"
+        );
         let mode = fs::metadata(&victim).expect("it is there").mode() & 0o777;
         assert_eq!(mode, 0o755);
     }

@@ -32,12 +32,11 @@ pub(crate) fn authenticator(config: &Config) -> Result<Target, StartError> {
 }
 
 /// The passwords migrations give `sb`'s login roles.
-pub(super) fn role_passwords(config: &Config) -> Result<RolePasswords, StartError> {
-    let master = master_key(config)?;
-    Ok(RolePasswords {
-        authenticator: Secret::new(authenticator_password(config, &master)),
+pub(super) fn role_passwords(config: &Config, master: &MasterKey) -> RolePasswords {
+    RolePasswords {
+        authenticator: Secret::new(authenticator_password(config, master)),
         auth: master.role_password("sb_auth"),
-    })
+    }
 }
 
 /// `db.authenticator_password`, else derived, so that all nodes agree.

@@ -58,6 +58,10 @@ impl Layout {
             places.data_dir = target;
             moved.push(format!("data in {}", places.data_dir.display()));
         }
+        if places.data_dir.starts_with(&elsewhere) {
+            // Moved by a start that was somebody else.
+            create(&elsewhere, run_as, 0o700)?;
+        }
         if !run_as.can_reach(&cache_dir.join("package")) {
             cache_dir = options.root_dir.join("cache");
             moved.push(format!("programs in {}", cache_dir.display()));

@@ -124,7 +124,12 @@ impl Ops {
     fn admit_to_metrics(&self, client: IpAddr, headers: &HeaderMap) -> Result<(), ApiError> {
         let config = self.context.config.current();
         let Some(token) = &config.server.metrics_token else {
-            return if client.is_loopback() {
+            // A proxy on this machine is a loopback client too, and who it speaks for is not known without
+            // server.trusted_proxies.
+            let is_forwarded = ["x-forwarded-for", "forwarded", "x-real-ip", "via"]
+                .iter()
+                .any(|name| headers.contains_key(*name));
+            return if client.is_loopback() && !is_forwarded {
                 Ok(())
             } else {
                 let message = "Metrics are for loopback clients unless server.metrics_token is set";

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::db::Connection;
 use crate::db::migrate::project::{self, Applied, Migration};
 use crate::db::migrate::{MigrateError, Options, framework};
+use crate::keys;
 
 /// What a migration run changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,9 +24,15 @@ pub struct Migrated {
 impl App {
     /// Applies the framework's migrations, then the program's and the project's own. Safe to run on many nodes at
     /// once.
+    ///
+    /// # Errors
+    /// [`KeysError::Sealed`](crate::keys::KeysError::Sealed), before anything is changed, when the master key is not the
+    /// one of this database.
     pub async fn migrate(&self, config: &Config) -> Result<Migrated, StartError> {
         let owner = parts::owner(config)?;
-        let passwords = parts::role_passwords(config)?;
+        let master = parts::master_key(config)?;
+        keys::manage::check_master(&Connection::open(&owner).await?, &master).await?;
+        let passwords = parts::role_passwords(config, &master);
         let mut names = framework::apply(&owner, &passwords, &Options::new(config)).await?;
         let was_empty = names == framework::names();
         let mut durations = vec![None; names.len()];

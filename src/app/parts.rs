@@ -9,7 +9,7 @@ use crate::config::{Config, Secret};
 use crate::db::migrate::framework::RolePasswords;
 use crate::db::{Db, DbOptions, Target};
 use crate::keys::{self, Keys, MasterKey};
-use crate::rest::{self, Exchange, KeyExchange, Rest};
+use crate::rest::{self, Exchange, KeyExchange, Purpose, Rest};
 
 /// The master key: `jwt.master_key`, else the one in `.sb/master.key`, which is made when there is none.
 pub(crate) fn master_key(config: &Config) -> Result<MasterKey, StartError> {
@@ -32,12 +32,11 @@ pub(crate) fn authenticator(config: &Config) -> Result<Target, StartError> {
 }
 
 /// The passwords migrations give `sb`'s login roles.
-pub(super) fn role_passwords(config: &Config) -> Result<RolePasswords, StartError> {
-    let master = master_key(config)?;
-    Ok(RolePasswords {
-        authenticator: Secret::new(authenticator_password(config, &master)),
+pub(super) fn role_passwords(config: &Config, master: &MasterKey) -> RolePasswords {
+    RolePasswords {
+        authenticator: Secret::new(authenticator_password(config, master)),
         auth: master.role_password("sb_auth"),
-    })
+    }
 }
 
 /// `db.authenticator_password`, else derived, so that all nodes agree.
@@ -102,7 +101,8 @@ pub(super) fn rest(context: &Context, keys: &Keys) -> Result<Rest, StartError> {
     let url = context.config.current().rest.url.clone();
     let target = url.map(|url| rest::Target::parse(&url)).transpose()?;
     let keys = keys.clone();
-    let exchange: KeyExchange = Arc::new(move |credential| exchange(&keys, credential));
+    let exchange: KeyExchange =
+        Arc::new(move |credential, purpose| exchange(&keys, credential, purpose));
     Ok(Rest::new(
         &context.config,
         &context.metrics,
@@ -112,7 +112,7 @@ pub(super) fn rest(context: &Context, keys: &Keys) -> Result<Rest, StartError> {
 }
 
 /// What PostgREST gets to see: it knows nothing of opaque keys and of a legacy secret.
-fn exchange(keys: &Keys, credential: &str) -> Exchange {
+fn exchange(keys: &Keys, credential: &str, purpose: Purpose) -> Exchange {
     if keys::is_opaque(credential) {
         let token = keys
             .api_key_role(credential)
@@ -120,6 +120,12 @@ fn exchange(keys: &Keys, credential: &str) -> Exchange {
         return match token {
             Some(Ok(token)) => Exchange::Token(token),
             _ => Exchange::Refused,
+        };
+    }
+    if purpose == Purpose::Key {
+        return match keys.verify(credential) {
+            Ok(_) => Exchange::Keep,
+            Err(_) => Exchange::Refused,
         };
     }
     match keys.sign_legacy_anew(credential) {

@@ -4,6 +4,22 @@ use serde_json::{Map, Value};
 
 use super::AuthError;
 
+/// How large the metadata of one user may be, as JSON text: every request about the user reads it, and each update
+/// adds to it.
+const MAX_BYTES: usize = 1024 * 1024;
+
+/// Checks what an update of the user's own has led to.
+///
+/// # Errors
+/// [`AuthError::Invalid`] when it is more than 1 MiB.
+pub(super) fn check_size(metadata: &Map<String, Value>) -> Result<(), AuthError> {
+    let size = serde_json::to_vec(metadata).map_or(usize::MAX, |text| text.len());
+    if size > MAX_BYTES {
+        return Err(AuthError::Invalid("Metadata must not exceed 1 MiB"));
+    }
+    Ok(())
+}
+
 /// Members to store; a member that is null removes the stored one.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct MetadataPatch(Map<String, Value>);

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::address::Email;
 use super::audit::{self, Action};
-use super::metadata::MetadataPatch;
+use super::metadata::{self, MetadataPatch};
 use super::model::{Client, User};
 use super::queries::{self, LiveSession, UserChange};
 use super::signup::identity_data;
@@ -159,6 +159,10 @@ async fn change_in(
     }
     let user = queries::read_user(tx, id).await?;
     let user = user.ok_or(AuthError::BearerNotFound)?;
+    let added = change.user_metadata.0.as_object();
+    if added.is_some_and(|members| !members.is_empty()) {
+        metadata::check_size(&user.user_metadata)?;
+    }
     queries::log(tx, &audit::by_user(action, &user), (client, now)).await?;
     Ok(user)
 }

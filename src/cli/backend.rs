@@ -118,6 +118,7 @@ async fn bring_up(
     let api_url = config.api_url();
     let state = State {
         pid: std::process::id(),
+        started: super::state::started(std::process::id()),
         db_url: db_url.unwrap_or_default(),
         rest_url,
         jwks_url: format!("{api_url}/.well-known/jwks.json"),

@@ -185,6 +185,7 @@ pub(super) fn state(config: &Config, keys: crate::keys::DevKeys) -> State {
         .unwrap_or_else(|| format!("http://localhost:{}", config.server.port));
     State {
         pid: 0,
+        started: None,
         db_url: config
             .db
             .url

@@ -13,6 +13,9 @@ use super::error::CliError;
 pub(crate) struct State {
     /// The process that serves; 0 when containers do.
     pub(crate) pid: u32,
+    /// When it began, as the system counts; tells it from a later process with the same pid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) started: Option<u64>,
     pub(crate) api_url: String,
     pub(crate) db_url: String,
     pub(crate) rest_url: String,
@@ -41,20 +44,38 @@ impl State {
         Ok(())
     }
 
-    /// The running backend, if one runs: a file whose process is gone does not count.
+    /// The running backend, if another process runs one. A file whose process is gone does not count, even when its
+    /// pid is in use again, by another project's `sb` or (in a container) by this very process.
     pub(crate) fn read(state_dir: &Path) -> Option<Self> {
-        let text = std::fs::read(Self::path(state_dir)).ok()?;
-        let state: Self = serde_json::from_slice(&text).ok()?;
         // In containers no process of ours serves: `sb down` removes the file.
-        (state.pid == 0 || is_sb(state.pid)).then_some(state)
+        Self::recorded(state_dir).filter(|state| {
+            state.pid == 0 || (state.pid != std::process::id() && state.is_same_process())
+        })
     }
 
     /// Removes the file when it is this process' own.
     pub(crate) fn remove(state_dir: &Path) {
-        if Self::read(state_dir).is_some_and(|state| state.pid == std::process::id()) {
+        if Self::recorded(state_dir).is_some_and(|state| state.pid == std::process::id()) {
             let _ = std::fs::remove_file(Self::path(state_dir));
         }
     }
+
+    fn is_same_process(&self) -> bool {
+        is_sb(self.pid) && (self.started.is_none() || self.started == started(self.pid))
+    }
+
+    fn recorded(state_dir: &Path) -> Option<Self> {
+        let text = std::fs::read(Self::path(state_dir)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+}
+
+/// When `pid` began, in clock ticks since the system did; `None` where the system does not tell.
+pub(crate) fn started(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name in brackets, which may hold anything; this is the 22nd.
+    let (_, rest) = text.rsplit_once(')')?;
+    rest.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// Whether `pid` lives and, where the system tells, is an `sb` (a reused pid is not).
@@ -89,5 +110,42 @@ pub(crate) fn is_sb(pid: u32) -> bool {
             !Path::new("/proc/self/exe").exists()
         }
         Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_pid_that_is_in_use_again_is_not_the_backend() {
+        let pid = std::process::id();
+        let mut state: State = serde_json::from_value(serde_json::json!({
+            "pid": pid,
+            "started": started(pid),
+            "api_url": "", "db_url": "", "rest_url": "", "jwks_url": "",
+        }))
+        .unwrap();
+        assert!(state.is_same_process());
+        state.started = state.started.map(|ticks| ticks + 1);
+        assert!(!state.is_same_process());
+    }
+
+    #[test]
+    fn a_file_that_names_this_process_is_from_one_that_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state: State = serde_json::from_value(serde_json::json!({
+            "pid": std::process::id(),
+            "api_url": "", "db_url": "", "rest_url": "", "jwks_url": "",
+        }))
+        .unwrap();
+        state.write(dir.path()).unwrap();
+        assert!(State::read(dir.path()).is_none());
+        State::remove(dir.path());
+        assert!(!State::path(dir.path()).exists());
+        state.pid = 0;
+        state.write(dir.path()).unwrap();
+        assert!(State::read(dir.path()).is_some());
     }
 }

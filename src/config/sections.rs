@@ -28,7 +28,7 @@ section! {
         max_body_bytes: u64 = 1_048_576, "SECURITY_MAX_BODY_BYTES";
         /// Seconds a shutdown waits for requests in flight.
         shutdown_timeout_s: u64 = 30, "SB_SHUTDOWN_TIMEOUT_S";
-        /// Bearer token that `/metrics` asks for. Without one only loopback addresses may read metrics.
+        /// Bearer token that `/metrics` asks for. Without one only loopback addresses may read metrics, and not through a proxy.
         metrics_token: Option<Secret> = None, "SB_METRICS_TOKEN";
     }
 }

@@ -30,14 +30,10 @@ impl<'a> Credentials<'a> {
     /// Reads the headers.
     ///
     /// # Errors
-    /// `no_authorization` when there is an `Authorization` header that is no bearer token.
+    /// `no_authorization` when there is an `Authorization` header that is no bearer token; `validation_failed` when a
+    /// header stands there twice or is no plain text: it must never count as absent, since then the other one decides.
     pub fn from_headers(headers: &'a HeaderMap) -> Result<Self, ApiError> {
-        let text = |name: &str| {
-            headers
-                .get(name)
-                .map(|value| value.to_str().unwrap_or_default())
-        };
-        let bearer = match text("authorization") {
+        let bearer = match single(headers, "authorization")? {
             None | Some("") => None,
             Some(value) => match value.split_once(' ') {
                 Some((scheme, token))
@@ -53,8 +49,22 @@ impl<'a> Credentials<'a> {
         };
         Ok(Self {
             bearer,
-            api_key: text("apikey").filter(|key| !key.is_empty()),
+            api_key: single(headers, "apikey")?.filter(|key| !key.is_empty()),
         })
+    }
+}
+
+fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiError> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    match (value.to_str(), values.next()) {
+        (Ok(text), None) => Ok(Some(text)),
+        _ => Err(ApiError::new(
+            ErrorCode::ValidationFailed,
+            format!("The header {name} must appear once, as plain text"),
+        )),
     }
 }
 
@@ -83,5 +93,55 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
         let caller = authenticator(Credentials::from_headers(&parts.headers)?)?;
         parts.extensions.insert(caller.clone());
         Ok(caller)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_header_that_cannot_be_read_is_not_absent() {
+        let key = ("apikey", &b"sb_secret_x"[..]);
+        for (headers, expected) in [
+            (vec![key], Ok((None, Some("sb_secret_x")))),
+            (
+                vec![key, ("authorization", b"Bearer t")],
+                Ok((Some("t"), Some("sb_secret_x"))),
+            ),
+            (
+                vec![key, ("authorization", b"")],
+                Ok((None, Some("sb_secret_x"))),
+            ),
+            (
+                vec![key, ("authorization", b"Bearer \xff")],
+                Err(ErrorCode::ValidationFailed),
+            ),
+            (
+                vec![
+                    ("authorization", b"Bearer a"),
+                    ("authorization", b"Bearer b"),
+                ],
+                Err(ErrorCode::ValidationFailed),
+            ),
+            (
+                vec![("apikey", b"a"), ("apikey", b"b")],
+                Err(ErrorCode::ValidationFailed),
+            ),
+            (
+                vec![key, ("authorization", b"Basic eDp4")],
+                Err(ErrorCode::NoAuthorization),
+            ),
+        ] {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(name, HeaderValue::from_bytes(value).unwrap());
+            }
+            let read = Credentials::from_headers(&map);
+            let read = read.map(|found| (found.bearer, found.api_key));
+            assert_eq!(read.map_err(|error| error.code()), expected);
+        }
     }
 }

@@ -115,7 +115,7 @@ async fn remake(
 
 fn write(path: &Path, keys: &DevKeys) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
+    super::master::create_private_dir(folder)?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     serde_json::to_writer_pretty(&mut file, keys)?;
     file.write_all(b"\n")?;

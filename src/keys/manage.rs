@@ -60,7 +60,23 @@ pub async fn init(
     .await
 }
 
-/// Makes a new key and returns its id.
+/// Makes sure that `master` is the one this database was set up with, before anything is derived from it. A command
+/// that was given another one, or none and made one, would change the passwords under the nodes that run.
+///
+/// # Errors
+/// [`KeysError::Sealed`] when it does not open the key that signs. A database without one takes any.
+pub async fn check_master(connection: &Connection, master: &MasterKey) -> Result<(), KeysError> {
+    if !queries::has_keys(connection).await? {
+        return Ok(());
+    }
+    let active = queries::active_key(connection).await?;
+    let sealed = active.and_then(|key| Some((key.kid, key.private_key?)));
+    sealed.map_or(Ok(()), |(kid, sealed)| {
+        master.open(&sealed, kid.as_bytes()).map(drop)
+    })
+}
+
+/// Makes a new key and returns its id. One in reserve must be sealed like the one that signs.
 pub async fn rotate(
     connection: &Connection,
     master: &MasterKey,
@@ -71,6 +87,9 @@ pub async fn rotate(
     let pair = KeyPair::generate(algorithm)?;
     let kid = pair.thumbprint();
     in_transaction(connection, async {
+        if rotation == Rotation::Standby {
+            check_master(connection, master).await?;
+        }
         insert(connection, master, (kid.clone(), &pair), rotation, clock).await
     })
     .await?;

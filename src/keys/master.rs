@@ -50,7 +50,7 @@ impl MasterKey {
 
     fn create(path: &Path) -> Result<Self, KeysError> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        let written = std::fs::create_dir_all(folder).and_then(|()| {
+        let written = create_private_dir(folder).and_then(|()| {
             let mut file = tempfile::NamedTempFile::new_in(folder)?;
             writeln!(file, "{}", to_hex(&random_bytes::<32>()))?;
             file.as_file().sync_all()?;
@@ -130,6 +130,15 @@ fn expand(secret: &[u8], purpose: &str) -> [u8; 32] {
         .and_then(|okm| okm.fill(&mut out))
         .expect("32 bytes are within the limit of HKDF");
     out
+}
+
+/// Makes a folder that only its owner can enter, unless it is there: more than keys will be kept in it.
+pub(super) fn create_private_dir(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
 }
 
 /// A key that others could read is closed to them rather than refused: the project may come from an archive.
@@ -225,8 +234,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state").join("master.key");
         let first = MasterKey::load_or_create(&path).unwrap();
-        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let mode_of = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let mode = || mode_of(&path);
         assert_eq!(mode(), 0o600);
+        assert_eq!(mode_of(path.parent().unwrap()), 0o700);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert_eq!(MasterKey::load_or_create(&path).unwrap(), first);
         assert_eq!(mode(), 0o600);

@@ -52,6 +52,12 @@ pub(super) async fn active_key(connection: &Connection) -> Result<Option<KeyRow>
     Ok(connection.query_opt(sql, &[]).await?.as_ref().map(key_row))
 }
 
+/// Whether the framework's migrations have made the table.
+pub(super) async fn has_keys(connection: &Connection) -> Result<bool, DbError> {
+    let sql = "select pg_catalog.to_regclass('auth.signing_keys') is not null as known";
+    Ok(connection.query_one(sql, &[]).await?.get("known"))
+}
+
 fn key_row(row: &Row) -> KeyRow {
     KeyRow {
         kid: row.get("kid"),

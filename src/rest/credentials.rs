@@ -27,9 +27,18 @@ pub enum Exchange {
     Refused,
 }
 
+/// What a presented key or token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// It goes upstream, where a JWT is verified.
+    Token,
+    /// It stands beside a token and goes nowhere: whoever needs it to be good must verify it, in either form.
+    Key,
+}
+
 /// Decides about one key or token. Called for every request that presents one, so it must not block: the answer
-/// to a JWT is [`Exchange::Keep`] unless it has to be signed anew (a legacy HS256 token).
-pub type KeyExchange = Arc<dyn Fn(&str) -> Exchange + Send + Sync>;
+/// to a JWT that goes upstream is [`Exchange::Keep`] unless it has to be signed anew (a legacy HS256 token).
+pub type KeyExchange = Arc<dyn Fn(&str, Purpose) -> Exchange + Send + Sync>;
 
 /// Whether a value is an API key by its form.
 pub(super) fn looks_like_key(value: &str) -> bool {
@@ -62,15 +71,14 @@ pub(super) fn apply(
     let replacement = match (bearer, key) {
         (None, None) => None,
         (Some(token), key) => {
-            // The key grants nothing beside a token, but one that was revoked must not look valid.
-            if let Some(key) = key.filter(|key| is_opaque(key) && *key != token) {
-                exchanged(key, exchange)?;
+            if let Some(key) = key.filter(|key| *key != token) {
+                check(key, require_key, exchange)?;
             }
             exchanged(token, exchange)?
         }
         // Another scheme than Bearer is PostgREST's to judge.
         (None, Some(key)) if authorization.is_some() => {
-            exchanged(key, exchange)?;
+            check(key, require_key, exchange)?;
             None
         }
         (None, Some(key)) => Some(exchanged(key, exchange)?.unwrap_or_else(|| key.into())),
@@ -87,9 +95,18 @@ pub(super) fn apply(
     Ok(())
 }
 
+/// A key grants nothing beside a token. But an opaque one that was revoked must not look valid, and where a key is
+/// required any text will not do.
+fn check(key: &str, require_key: bool, exchange: &KeyExchange) -> Result<(), ApiError> {
+    if (require_key || is_opaque(key)) && exchange(key, Purpose::Key) == Exchange::Refused {
+        return Err(invalid_key());
+    }
+    Ok(())
+}
+
 /// The token to send in place of `token`, if it must be replaced.
 fn exchanged(token: &str, exchange: &KeyExchange) -> Result<Option<Arc<str>>, ApiError> {
-    match exchange(token) {
+    match exchange(token, Purpose::Token) {
         // Not even a mistaken exchange lets an opaque key travel as a bearer token.
         Exchange::Keep if !is_opaque(token) => Ok(None),
         Exchange::Token(token) => Ok(Some(token)),

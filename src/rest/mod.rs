@@ -28,7 +28,7 @@ use axum::routing::any;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-pub use credentials::{Exchange, KeyExchange};
+pub use credentials::{Exchange, KeyExchange, Purpose};
 pub use target::{Target, TargetError};
 
 use crate::config;

@@ -68,8 +68,14 @@ impl Cluster {
     pub(super) fn configure(&self) -> Result<(), StackError> {
         let path = self.places.data_dir.join(SETTINGS_FILE);
         let text = settings(self.durable, has_time_zones(&self.binaries), &self.settings);
-        fs::write(&path, text)
-            .and_then(|()| self.run_as.give(&path, 0o600))
+        // A new file takes the place of the old one: in a directory of another user, the old one may be a link.
+        tempfile::NamedTempFile::new_in(&self.places.data_dir)
+            .and_then(|mut file| {
+                file.write_all(text.as_bytes())?;
+                self.run_as.give_open(file.as_file(), 0o600)?;
+                file.persist(&path)?;
+                Ok(())
+            })
             .map_err(StackError::io("write", &path))
     }
 
@@ -100,7 +106,7 @@ impl Cluster {
         let mut password_file = tempfile::NamedTempFile::new_in(&self.socket_dir)
             .map_err(StackError::io("create a file in", &self.socket_dir))?;
         writeln!(password_file, "{password}")
-            .and_then(|()| self.run_as.give(password_file.path(), 0o600))
+            .and_then(|()| self.run_as.give_open(password_file.as_file(), 0o600))
             .map_err(StackError::io("write", password_file.path()))?;
         let mut args: Vec<OsString> = vec![
             "-D".into(),
@@ -155,9 +161,8 @@ impl Cluster {
             "\n# Written before every start; change settings with `alter system` instead."
         )?;
         writeln!(file, "include_if_exists = '{SETTINGS_FILE}'")?;
-        let settings = data_dir.join(SETTINGS_FILE);
-        File::create(&settings)?;
-        self.run_as.give(&settings, 0o600)
+        let settings = File::create_new(data_dir.join(SETTINGS_FILE))?;
+        self.run_as.give_open(&settings, 0o600)
     }
 
     /// An existing data directory may have been made while `sb` had another identity.

@@ -150,6 +150,18 @@ pub enum StackError {
         /// The longest that works.
         limit: usize,
     },
+    /// Somebody else has put something where the socket's folder goes.
+    #[error(
+        "{} is not a folder that sb has made (it belongs to uid {owner}): another user may have put it there; \
+         remove it, or set XDG_RUNTIME_DIR to a folder of your own, and start again",
+        path.display()
+    )]
+    ForeignSocketDir {
+        /// The folder, or whatever is there in its place.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+    },
     /// No loopback port could be had.
     #[error(
         "no free TCP port on the loopback interface for {name}: {source}; free one, or set another port"

@@ -1,8 +1,9 @@
 //! Where the files of one project's stack are, and how they get there.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
@@ -57,6 +58,10 @@ impl Layout {
             places.data_dir = target;
             moved.push(format!("data in {}", places.data_dir.display()));
         }
+        if places.data_dir.starts_with(&elsewhere) {
+            // Moved by a start that was somebody else.
+            create(&elsewhere, run_as, 0o700)?;
+        }
         if !run_as.can_reach(&cache_dir.join("package")) {
             cache_dir = options.root_dir.join("cache");
             moved.push(format!("programs in {}", cache_dir.display()));
@@ -65,7 +70,7 @@ impl Layout {
             create(&elsewhere, run_as, 0o700)?;
             socket_dir = elsewhere.join("run");
         }
-        create(&socket_dir, run_as, 0o700)?;
+        create_private(&socket_dir, run_as)?;
         let length = socket_dir.as_os_str().as_bytes().len();
         let limit = SOCKET_PATH_LIMIT - SOCKET_NAME_LENGTH;
         if length > limit {
@@ -99,6 +104,30 @@ fn create(directory: &Path, run_as: RunAs, mode: u32) -> Result<(), StackError> 
     fs::create_dir_all(directory).map_err(StackError::io("create", directory))?;
     run_as
         .give(directory, mode)
+        .map_err(StackError::io("hand over", directory))
+}
+
+/// The socket's folder may stand in one that everybody can write, under a name that everybody can guess: what is there
+/// already must be a real folder, made by an earlier start.
+fn create_private(directory: &Path, run_as: RunAs) -> Result<(), StackError> {
+    if let Some(parent) = directory.parent() {
+        fs::create_dir_all(parent).map_err(StackError::io("create", parent))?;
+    }
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let found =
+                fs::symlink_metadata(directory).map_err(StackError::io("look at", directory))?;
+            if !found.is_dir() || !run_as.may_have_been(found.uid()) {
+                return Err(StackError::ForeignSocketDir {
+                    path: directory.to_owned(),
+                    owner: found.uid(),
+                });
+            }
+        }
+        made => made.map_err(StackError::io("create", directory))?,
+    }
+    run_as
+        .give(directory, 0o700)
         .map_err(StackError::io("hand over", directory))
 }
 
@@ -142,5 +171,54 @@ fn explain(run_as: RunAs, moved: &[String]) -> Option<String> {
             "Postgres refuses to be root: it runs as uid {uid}, which cannot reach this project's folders, so they are elsewhere: {}",
             moved.join(", ")
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_planted_socket_folder_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let victim = dir.path().join("victim");
+        fs::create_dir(&victim).expect("created");
+        let open = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&victim, open).expect("changed");
+        let planted = dir.path().join("sb-0-123456789abc");
+        symlink(&victim, &planted).expect("linked");
+        let refused = create_private(&planted, RunAs::Same).expect_err("it is a link");
+        assert!(matches!(refused, StackError::ForeignSocketDir { .. }));
+        assert!(
+            RunAs::Same.give(&planted, 0o700).is_err(),
+            "never through a link"
+        );
+        let mode = fs::metadata(&victim).expect("it is there").mode() & 0o777;
+        assert_eq!(mode, 0o755);
+    }
+
+    #[test]
+    fn a_folder_of_an_earlier_start_is_closed_again() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let socket_dir = dir.path().join("run").join("sb");
+        let mode = || fs::metadata(&socket_dir).expect("it is there").mode() & 0o777;
+        create_private(&socket_dir, RunAs::Same).expect("made");
+        assert_eq!(mode(), 0o700);
+        let open = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(&socket_dir, open).expect("changed");
+        create_private(&socket_dir, RunAs::Same).expect("it is ours");
+        assert_eq!(mode(), 0o700);
+    }
+
+    #[test]
+    fn a_folder_of_another_user_is_refused() {
+        // Root's own; a test that is root cannot tell itself from it.
+        if !rustix::process::geteuid().is_root() {
+            let refused = create_private(Path::new("/tmp"), RunAs::Same);
+            assert!(matches!(refused, Err(StackError::ForeignSocketDir { .. })));
+        }
+        assert!(!RunAs::Same.may_have_been(u32::MAX - 1));
     }
 }

@@ -133,12 +133,9 @@ impl Places {
         if main.is_empty() { pids(is_part) } else { main }
     }
 
+    /// An editor of the configuration is none, though it too has the file as its last argument.
     fn postgrest_processes(&self) -> Vec<u32> {
-        let config = self.postgrest_config.display().to_string();
-        pids(|process| {
-            process.command.split(' ').any(|word| word == config)
-                && process.command.contains("postgrest")
-        })
+        pids(|process| process.is_postgrest_with(&self.postgrest_config))
     }
 }
 
@@ -197,6 +194,16 @@ impl Process {
             program.rsplit('/').next(),
             Some("postgres" | "postgres:" | "postmaster")
         )
+    }
+
+    /// Whether it is a program named after PostgREST whose one argument is `config`; both paths may hold blanks.
+    fn is_postgrest_with(&self, config: &Path) -> bool {
+        let program = self
+            .command
+            .strip_suffix(&format!(" {} ", config.display()));
+        program
+            .and_then(|program| program.rsplit('/').next())
+            .is_some_and(|name| name.starts_with("postgrest") && !name.contains(' '))
     }
 }
 
@@ -274,6 +281,30 @@ mod tests {
         assert!(is_postgres("postgres: checkpointer "));
         assert!(!is_postgres("/usr/bin/psql postgres "));
         assert!(!is_postgres("postgrest /x/postgrest.conf "));
+    }
+
+    #[test]
+    fn whoever_reads_the_configuration_is_not_postgrest() {
+        let config = Path::new("/my project/.sb/postgrest.conf");
+        let is_ours = |command: &str| {
+            Process {
+                pid: 1,
+                directory: None,
+                command: format!("{command} "),
+            }
+            .is_postgrest_with(config)
+        };
+        assert!(is_ours("/a cache/postgrest /my project/.sb/postgrest.conf"));
+        assert!(is_ours("postgrest-12 /my project/.sb/postgrest.conf"));
+        for other in [
+            "vim /my project/.sb/postgrest.conf",
+            "tail -f /my project/.sb/postgrest.conf",
+            "/usr/bin/less /my project/.sb/postgrest.conf",
+            "postgrest /another/.sb/postgrest.conf",
+            "postgrest /my project/.sb/postgrest.conf --dump-config",
+        ] {
+            assert!(!is_ours(other), "{other}");
+        }
     }
 
     #[cfg(target_os = "linux")]

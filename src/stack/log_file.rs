@@ -1,7 +1,8 @@
 //! The log of one child: appended to by the child itself, so nothing is lost when `sb` dies; bounded in size.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// A log may grow to this size and keeps one older part of the same size.
@@ -25,13 +26,20 @@ impl LogFile {
         &self.path
     }
 
-    /// Opened for appending, as the output of a child.
+    /// Opened for appending, as the output of a child; for its owner only, since statements in it hold data.
     pub(super) fn open(&self) -> io::Result<File> {
         self.rotate()?;
         if let Some(directory) = self.path.parent() {
-            fs::create_dir_all(directory)?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory)?;
         }
-        File::options().append(true).create(true).open(&self.path)
+        File::options()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&self.path)
     }
 
     /// Where the log ends now; what comes later belongs to the next child.
@@ -87,6 +95,18 @@ mod tests {
         assert_eq!(tail.lines().count(), TAIL_LINES);
         assert!(tail.ends_with("line 99"));
         assert!(!log.tail(log.end()).contains("last child"));
+    }
+
+    #[test]
+    fn a_log_is_for_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let log = LogFile::new(dir.path().join("logs").join("child.log"));
+        log.open().expect("a new file");
+        for (path, mode) in [(log.path(), 0o600), (&dir.path().join("logs"), 0o700)] {
+            let metadata = fs::metadata(path).expect("it is there");
+            assert_eq!(metadata.permissions().mode() & 0o777, mode);
+        }
     }
 
     #[test]

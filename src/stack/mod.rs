@@ -33,8 +33,9 @@ mod run_as;
 mod supervisor;
 mod unpack;
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::future::Future;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,7 +85,10 @@ struct Postgres {
 impl Stack {
     /// Takes the project's lock; starts nothing yet.
     pub fn open(options: StackOptions, events: EventSink) -> Result<Self, StackError> {
-        fs::create_dir_all(&options.state_dir)
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&options.state_dir)
             .map_err(StackError::io("create", &options.state_dir))?;
         let options = options.with_absolute_paths()?;
         let lock = StackLock::take(&options.state_dir)?;

@@ -7,9 +7,10 @@
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Signal, getegid, geteuid};
 
 use super::StackError;
@@ -41,8 +42,7 @@ impl RunAs {
         if !geteuid().is_root() {
             return Ok(Self::Same);
         }
-        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let (uid, gid) = unprivileged_user(&passwd).ok_or(StackError::NoOtherUser)?;
+        let (uid, gid) = unprivileged().ok_or(StackError::NoOtherUser)?;
         if when_root == WhenRoot::NamespaceOrUser && namespaces_work(uid).await {
             return Ok(Self::Namespace { uid });
         }
@@ -57,14 +57,29 @@ impl RunAs {
         }
     }
 
-    /// Hands a file or directory that `sb` made to the cluster's owner.
+    /// Hands a directory that `sb` made to the cluster's owner. Never what a link points to: whoever can put one there
+    /// could have any file of root's handed over.
     pub(super) fn give(self, path: &Path, mode: u32) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(path, flags, Mode::empty())?;
+        self.give_open(&File::from(opened), mode)
+    }
+
+    /// The same for a file or directory that is open.
+    pub(super) fn give_open(self, file: &File, mode: u32) -> io::Result<()> {
         // Also in a namespace: an earlier start may have been somebody else.
         if self != Self::Same {
             let (uid, gid) = self.owner();
-            chown(path, Some(uid), Some(gid))?;
+            fchown(file, Some(uid), Some(gid))?;
         }
-        fs::set_permissions(path, Permissions::from_mode(mode))
+        file.set_permissions(Permissions::from_mode(mode))
+    }
+
+    /// Whether `uid` is somebody this `sb`, or an earlier start of it, runs Postgres as.
+    pub(super) fn may_have_been(self, uid: u32) -> bool {
+        uid == geteuid().as_raw()
+            || uid == self.owner().0
+            || (self != Self::Same && unprivileged().is_some_and(|(other, _)| other == uid))
     }
 
     /// Hands over a whole tree, for a data directory that was made under another identity.
@@ -95,6 +110,10 @@ impl RunAs {
                 Err(_) => true,
             })
     }
+}
+
+fn unprivileged() -> Option<(u32, u32)> {
+    unprivileged_user(&fs::read_to_string("/etc/passwd").unwrap_or_default())
 }
 
 /// `postgres` if there is one, then `nobody`, then anybody: initdb insists on a uid that has a name.

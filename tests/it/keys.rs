@@ -7,11 +7,12 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{TimeDelta, TimeZone as _, Utc};
+use sb::app::StartError;
 use sb::clock::Clock;
 use sb::config::{Algorithm, Config, Handle, Secret};
 use sb::db::{Connection, Db, Listener, Target};
 use sb::keys::manage::{self, ApiKeyKind, Rotation};
-use sb::keys::{KeyStatus, Keys, KeysError, dev_keys};
+use sb::keys::{KeyStatus, Keys, KeysError, MasterKey, dev_keys};
 use sb::lifecycle::Lifecycle;
 use serde_json::{Map, Value, json};
 
@@ -123,6 +124,48 @@ fn private_key_pem() -> String {
 
 fn set_of(kids: &[&str]) -> BTreeSet<String> {
     kids.iter().map(|kid| (*kid).to_owned()).collect()
+}
+
+#[tokio::test]
+async fn another_master_key_is_refused_before_anything_is_derived_from_it() {
+    let world = World::new().await;
+    let other =
+        MasterKey::from_secret(&Secret::new("some other master key, made by mistake")).unwrap();
+    manage::check_master(&world.owner, &other)
+        .await
+        .expect("a database without keys takes any");
+    world.init().await;
+    manage::check_master(&world.owner, &master()).await.unwrap();
+    let refused = manage::check_master(&world.owner, &other).await;
+    assert!(matches!(refused, Err(KeysError::Sealed)), "{refused:?}");
+    let url = world.target.to_libpq();
+    let settings = ("jwt.master_key", "some other master key, made by mistake");
+    let config = crate::support::config(&url, &[settings]);
+    let verifiers = async || {
+        let sql = "
+            select string_agg(rolpassword, ' ' order by rolname) as verifiers
+              from pg_catalog.pg_authid
+             where rolname in ('authenticator', 'sb_auth')";
+        let row = world.owner.query_one(sql, &[]).await.unwrap();
+        row.get::<_, String>("verifiers")
+    };
+    let before = verifiers().await;
+    let refused = sb::App::new().migrate(&config).await;
+    assert!(
+        matches!(refused, Err(StartError::Keys(KeysError::Sealed))),
+        "{refused:?}"
+    );
+    assert_eq!(verifiers().await, before, "running nodes still get in");
+    let rotate = async |rotation| {
+        let algorithm = Algorithm::Es256;
+        manage::rotate(&world.owner, &other, algorithm, rotation, &world.clock).await
+    };
+    let refused = rotate(Rotation::Standby).await;
+    assert!(matches!(refused, Err(KeysError::Sealed)), "{refused:?}");
+    rotate(Rotation::Now)
+        .await
+        .expect("the way out when the master key is lost");
+    manage::check_master(&world.owner, &other).await.unwrap();
 }
 
 #[tokio::test]

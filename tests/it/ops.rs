@@ -173,6 +173,17 @@ async fn metrics_count_requests_by_route_and_need_their_token_when_there_is_one(
 }
 
 #[tokio::test]
+async fn metrics_without_a_token_are_not_for_clients_of_a_local_proxy() {
+    let app = TestApp::new().await;
+    assert_eq!(app.get("/metrics", None).await.status, StatusCode::OK);
+    for name in ["x-forwarded-for", "forwarded", "x-real-ip", "via"] {
+        let request = Request::get("/metrics").header(name, "203.0.113.9");
+        let reply = app.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(reply.status, StatusCode::FORBIDDEN, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn the_public_keys_are_served_at_both_addresses() {
     let app = TestApp::new().await;
     for path in ["/.well-known/jwks.json", "/auth/v1/.well-known/jwks.json"] {

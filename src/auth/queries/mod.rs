@@ -1,8 +1,20 @@
 //! All SQL of the auth service. It runs as role `sb_auth`.
 
+/// "For ever" has no place in the calendar of Rust.
+macro_rules! banned_until {
+    () => {
+        "case u.banned_until
+           when 'infinity' then '9999-12-31 00:00:00+00'
+           when '-infinity' then null
+           else u.banned_until
+         end as banned_until"
+    };
+}
+
 macro_rules! user_columns {
     () => {
-        "u.id
+        concat!(
+            "u.id
        , u.aud
        , u.role
        , u.email
@@ -23,9 +35,12 @@ macro_rules! user_columns {
        , u.raw_user_meta_data
        , u.created_at
        , u.updated_at
-       , u.banned_until
+       , ",
+            banned_until!(),
+            "
        , u.deleted_at
        , u.is_anonymous"
+        )
     };
 }
 

@@ -75,11 +75,15 @@ pub(in crate::auth) struct Credentials {
 
 macro_rules! credential_columns {
     () => {
-        "u.id
+        concat!(
+            "u.id
        , coalesce(u.email, u.phone, '') as name
        , u.encrypted_password
-       , u.banned_until
+       , ",
+            banned_until!(),
+            "
        , u.confirmed_at is not null as is_confirmed"
+        )
     };
 }
 

@@ -413,3 +413,29 @@ async fn commands_add_list_and_remove_users() {
         assert_eq!(again.unwrap_err().to_string(), "User not found");
     }
 }
+
+#[tokio::test]
+async fn a_ban_for_ever_that_sql_wrote_is_a_ban_and_breaks_no_list() {
+    let app = App::new().await;
+    let session = app.sign_up("ana@example.com").await.ok();
+    app.owner
+        .batch_execute("update auth.users set banned_until = 'infinity'")
+        .await
+        .unwrap();
+    let list = app.admin("GET", "", json!(null)).await.ok();
+    assert_eq!(list.text("/users/0/banned_until"), "9999-12-31T00:00:00Z");
+    app.get_user(session.access_token())
+        .await
+        .refused(403, "user_banned");
+    app.sign_in("ana@example.com", PASSWORD)
+        .await
+        .refused(400, "user_banned");
+    app.refresh(session.refresh_token())
+        .await
+        .refused(400, "user_banned");
+    app.owner
+        .batch_execute("update auth.users set banned_until = '-infinity'")
+        .await
+        .unwrap();
+    app.refresh(session.refresh_token()).await.ok();
+}

@@ -248,3 +248,22 @@ async fn an_address_cannot_change_where_it_would_need_mail() {
     let same = json!({"email": "ANA@example.com"});
     app.put_user(session.access_token(), same).await.ok();
 }
+
+#[tokio::test]
+async fn metadata_cannot_grow_without_end() {
+    let app = App::new().await;
+    let session = app.sign_up("ana@example.com").await.ok();
+    let token = session.access_token();
+    let large = "x".repeat(600 * 1024);
+    app.put_user(token, json!({"data": {"a": large}}))
+        .await
+        .ok();
+    app.put_user(token, json!({"data": {"b": large}}))
+        .await
+        .refused(400, "validation_failed");
+    let metadata = &app.get_user(token).await.ok().body["user_metadata"];
+    assert!(metadata["a"].is_string() && metadata.get("b").is_none());
+    app.put_user(token, json!({"data": {"a": null, "b": large}}))
+        .await
+        .ok();
+}

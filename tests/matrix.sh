@@ -46,14 +46,11 @@ PYTHON
   echo "$target/$inside"
 }
 
-# complete SHARE: adds the extensions that the build lacks, as sb does with what it downloads (src/stack/extensions.rs).
+# complete SHARE: adds uuid-ossp where the build lacks it, as sb does with what it downloads (src/stack/extensions.rs).
 complete() {
-  local extensions=$1/extension source name
+  local extensions=$1/extension
   [ -d "$extensions" ] || extensions=$1/postgresql/extension
-  for source in src/stack/uuid_ossp src/stack/pgcrypto_hint; do
-    name=$(basename "$source"/*.control .control)
-    [ -e "$extensions/$name.control" ] || cp "$source"/* "$extensions/"
-  done
+  [ -e "$extensions/uuid-ossp.control" ] || cp src/stack/uuid_ossp/* "$extensions/"
 }
 
 # programs MAJOR: prints the folder with that version's programs, or says what to type.

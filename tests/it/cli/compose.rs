@@ -43,9 +43,7 @@ fn production_is_composed_from_the_project_and_its_secrets() {
     );
 
     sandbox.write(".env", "SB_API_URL=https://api.example.com\n");
-    let up = sandbox
-        .sb(&["up", "--prod", "--timeout", "9"])
-        .succeeded();
+    let up = sandbox.sb(&["up", "--prod", "--timeout", "9"]).succeeded();
     assert_eq!(up.stdout, "https://api.example.com\n");
     let dir = sandbox.path("app").canonicalize().expect("it exists");
     let common = format!(

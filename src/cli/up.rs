@@ -327,7 +327,7 @@ fn show(ui: Ui, state: &State) -> ExitCode {
     if ui.json {
         ui.json(state);
     } else {
-        ui.data(super::dev::summary(ui, state));
+        ui.data(super::dev::summary(ui, state, false));
     }
     ExitCode::SUCCESS
 }

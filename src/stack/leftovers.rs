@@ -134,11 +134,9 @@ impl Places {
     }
 
     fn postgrest_processes(&self) -> Vec<u32> {
-        let config = self.postgrest_config.display().to_string();
-        pids(|process| {
-            process.command.split(' ').any(|word| word == config)
-                && process.command.contains("postgrest")
-        })
+        // As a whole: the path may hold blanks.
+        let config = format!(" {} ", self.postgrest_config.display());
+        pids(|process| process.command.contains("postgrest") && process.command.contains(&config))
     }
 }
 

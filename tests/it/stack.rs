@@ -30,9 +30,9 @@ struct Project {
 
 impl Project {
     fn new() -> Self {
-        // With a blank, as many people's folders have.
+        // With a blank and an umlaut, as many people's folders have.
         let dir = tempfile::Builder::new()
-            .prefix("sb stack")
+            .prefix("sb stück ")
             .tempdir()
             .expect("a temporary directory");
         let options = options_in(dir.path());

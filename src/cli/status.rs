@@ -31,7 +31,9 @@ pub(super) fn run(args: &Args, session: &Session) -> CommandResult {
             ));
         }
     } else {
-        session.ui.data(super::dev::summary(session.ui, &state));
+        session
+            .ui
+            .data(super::dev::summary(session.ui, &state, true));
     }
     Ok(ExitCode::SUCCESS)
 }

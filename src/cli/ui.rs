@@ -1,8 +1,12 @@
 //! The one place that prints: data on stdout, words on stderr.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, StderrLock, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
+
+/// Whether the terminal's last line is a progress line, which the next words overwrite.
+static IN_PROGRESS: AtomicBool = AtomicBool::new(false);
 
 /// How a command talks to its user.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +65,7 @@ impl Ui {
     /// Words for a person.
     pub(crate) fn say(self, text: impl std::fmt::Display) {
         if !self.quiet {
-            let _ = writeln!(std::io::stderr().lock(), "{text}");
+            let _ = writeln!(free_line(), "{text}");
         }
     }
 
@@ -75,24 +79,21 @@ impl Ui {
 
     /// Something to know that is no failure.
     pub(crate) fn warn(self, text: impl std::fmt::Display) {
-        let _ = writeln!(
-            std::io::stderr().lock(),
-            "{} {text}",
-            self.yellow("warning:")
-        );
+        let _ = writeln!(free_line(), "{} {text}", self.yellow("warning:"));
     }
 
     /// A failure.
     pub(crate) fn warn_error(self, text: &str) {
-        let _ = writeln!(std::io::stderr().lock(), "{} {text}", self.red("error:"));
+        let _ = writeln!(free_line(), "{} {text}", self.red("error:"));
     }
 
     /// Overwrites the current line, on a terminal only.
     pub(crate) fn progress(self, text: &str) {
         if self.terminal && !self.quiet {
-            let mut stderr = std::io::stderr().lock();
-            let _ = write!(stderr, "\r\x1b[2K{text}");
+            let mut stderr = free_line();
+            let _ = write!(stderr, "{text}");
             let _ = stderr.flush();
+            IN_PROGRESS.store(true, Ordering::Relaxed);
         }
     }
 
@@ -164,6 +165,15 @@ impl Ui {
         lines.extend(rows.iter().map(|row| line(row)));
         lines.join("\n")
     }
+}
+
+/// Standard error, with a progress line wiped away.
+fn free_line() -> StderrLock<'static> {
+    let mut stderr = std::io::stderr().lock();
+    if IN_PROGRESS.swap(false, Ordering::Relaxed) {
+        let _ = write!(stderr, "\r\x1b[2K");
+    }
+    stderr
 }
 
 /// `950 ms`, `1.2 s`.

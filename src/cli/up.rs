@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::background::{self, Launch, Stopped};
 use super::compose::{self, Compose};
 use super::dev::Ports;
-use super::error::CliError;
+use super::error::{CliError, Exit};
 use super::project::Project;
 use super::state::State;
 use super::ui::Ui;
@@ -37,8 +37,8 @@ pub(super) struct UpArgs {
     /// Run the production profile of docker-compose.yml: with Caddy and TLS, secrets from .env.
     #[arg(long, conflicts_with_all = ["engine", "host", "port", "db_port", "rest_port"])]
     prod: bool,
-    /// With --prod: run a worker too.
-    #[arg(long, requires = "prod")]
+    /// Refused until there are background jobs to run.
+    #[arg(long, hide = true)]
     worker: bool,
     /// Seconds to wait until it serves.
     #[arg(long, default_value_t = 60)]
@@ -86,12 +86,16 @@ impl Record {
 
 pub(super) async fn up(args: UpArgs, session: Session) -> CommandResult {
     let Session { ui, project, app } = session;
+    if args.worker {
+        let message = "there is no worker to run: background jobs are planned, not made";
+        return Err(CliError::new(Exit::Usage, message).next("sb up --prod   # all there is"));
+    }
     let mut project = project.required()?;
     args.ports.apply(&mut project);
     let config = project.config()?;
     let timeout = Duration::from_secs(args.timeout);
     if args.prod {
-        return production(&project, &config, args.worker, timeout, ui).await;
+        return production(&project, &config, timeout, ui).await;
     }
     if let Some(state) = State::read(&config.state_dir()) {
         ui.say(format_args!("already up (pid {})", state.pid));
@@ -256,7 +260,6 @@ async fn containers(
 async fn production(
     project: &Project,
     config: &Config,
-    worker: bool,
     timeout: Duration,
     ui: Ui,
 ) -> CommandResult {
@@ -270,7 +273,7 @@ async fn production(
             CliError::failed(message).next("docker info   # says why; `sb serve` needs no engine")
         );
     }
-    let compose = Compose::production(project, worker)?;
+    let compose = Compose::production(project)?;
     Record {
         engine: Engine::Docker,
         prod: true,
@@ -324,7 +327,7 @@ fn show(ui: Ui, state: &State) -> ExitCode {
     if ui.json {
         ui.json(state);
     } else {
-        ui.data(super::dev::summary(ui, state));
+        ui.data(super::dev::summary(ui, state, false));
     }
     ExitCode::SUCCESS
 }

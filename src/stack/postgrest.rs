@@ -1,5 +1,6 @@
 //! A supervised PostgREST: a private configuration file, two ports, and its own health check as readiness probe.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -43,7 +44,7 @@ impl Postgrest {
                 launch: Launch {
                     program: binary.clone(),
                     args: vec![config.clone().into()],
-                    env: options.child_env(),
+                    env: env(options),
                     run_as: RunAs::Same,
                     death_signal: Signal::KILL,
                 },
@@ -80,6 +81,13 @@ impl Postgrest {
     pub(super) async fn stop(self) {
         self.supervisor.stop().await;
     }
+}
+
+/// Its runtime reads paths and settings in the encoding of the locale, and `C` has none but ASCII.
+fn env(options: &StackOptions) -> Vec<(OsString, OsString)> {
+    let mut env = options.child_env();
+    env.push(("LC_ALL".into(), "C.UTF-8".into()));
+    env
 }
 
 fn choose_ports(

@@ -110,8 +110,11 @@ test('the variables of the compose file are explained in .env.example, and known
 
 test('the commands of the containers exist', async () => {
   const { stdout } = await run(SB, ['--help'])
-  const { sb } = load(FILES[0]).services
-  assert.match(stdout, new RegExp(`^\\s+${sb.command[0]}\\s`, 'm'))
+  for (const file of FILES) {
+    for (const [name, { image, command }] of Object.entries(load(file).services)) {
+      if (image === 'sb') assert.match(stdout, new RegExp(`^\\s+${command[0]}\\s`, 'm'), `${file}: ${name}`)
+    }
+  }
   assert.match(text('Dockerfile'), /ENTRYPOINT \["sb"\]/)
 })
 

@@ -30,9 +30,9 @@ struct Project {
 
 impl Project {
     fn new() -> Self {
-        // With a blank, as many people's folders have.
+        // With a blank and an umlaut, as many people's folders have.
         let dir = tempfile::Builder::new()
-            .prefix("sb stack")
+            .prefix("sb stück ")
             .tempdir()
             .expect("a temporary directory");
         let options = options_in(dir.path());
@@ -77,6 +77,7 @@ fn options_in(dir: &Path) -> StackOptions {
     options.port = 0;
     options.durable = false;
     options.search_path = std::env::var_os("PATH");
+    options.postgres_bin_dir = crate::support::postgres_bin_dir();
     options
 }
 
@@ -408,7 +409,9 @@ async fn data_of_another_major_version_is_explained() {
 
 #[tokio::test]
 async fn both_uuid_extensions_of_existing_migrations_work() {
-    let project = Project::new();
+    let mut project = Project::new();
+    // What sb makes of its own download is the subject.
+    project.options.postgres_bin_dir = None;
     let mut stack = project.open().expect("nobody else has it");
     let connection = stack.start_postgres().await.expect("Postgres starts");
     let sql = "create schema extensions; \
@@ -467,6 +470,8 @@ async fn an_unprivileged_postgres_works_where_it_can_reach() {
     fs::set_permissions(reachable.path(), Permissions::from_mode(0o755)).expect("changed");
     project.options.root_dir = reachable.path().join("sb");
     project.options.when_root = WhenRoot::User;
+    // Another one may lie in a home that the other user cannot enter.
+    project.options.postgres_bin_dir = None;
     for _ in 0..2 {
         let mut stack = project.open().expect("nobody else has it");
         let connection = stack.start_postgres().await.expect("Postgres starts");

@@ -219,7 +219,7 @@ impl TestBackend {
         if self.ui.json {
             self.ui.json(state);
         } else {
-            self.ui.data(dev::summary(self.ui, state));
+            self.ui.data(dev::summary(self.ui, state, false));
         }
     }
 }

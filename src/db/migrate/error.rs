@@ -70,7 +70,7 @@ pub struct StatementError {
     pub code: Option<String>,
     /// Postgres' detail.
     pub detail: Option<String>,
-    /// Postgres' hint, or ours where it has none.
+    /// Our advice where there is some, else Postgres' hint.
     pub hint: Option<String>,
     /// The function and its line, when the error came from inside one.
     pub context: Option<String>,
@@ -104,7 +104,7 @@ impl StatementError {
             message: db.message().to_owned(),
             code: Some(db.code().code().to_owned()),
             detail: db.detail().map(str::to_owned),
-            hint: db.hint().or_else(|| advice(db.code())).map(str::to_owned),
+            hint: advice(db.code(), db.message()).or_else(|| db.hint().map(str::to_owned)),
             context: db
                 .where_()
                 .and_then(|context| context.lines().next())
@@ -159,15 +159,82 @@ fn lines_before(statement: &str, position: u32) -> usize {
         .count()
 }
 
-/// Where Postgres names no way out of a migration's transaction.
-fn advice(code: &SqlState) -> Option<&'static str> {
-    match *code {
-        SqlState::ACTIVE_SQL_TRANSACTION => Some(
-            "put the statement into a file of its own that begins with `-- sb: no-transaction`",
-        ),
-        SqlState::UNSAFE_NEW_ENUM_VALUE_USAGE => {
-            Some("add the enum value in a file of its own, before the one that uses it")
+/// Where Postgres names no way out that helps here.
+fn advice(code: &SqlState, message: &str) -> Option<String> {
+    let advice = match *code {
+        SqlState::ACTIVE_SQL_TRANSACTION => {
+            "put the statement into a file of its own that begins with `-- sb: no-transaction`"
         }
-        _ => None,
+        SqlState::UNSAFE_NEW_ENUM_VALUE_USAGE => {
+            "add the enum value in a file of its own, before the one that uses it"
+        }
+        SqlState::FEATURE_NOT_SUPPORTED
+            if message == r#"extension "pgcrypto" is not available"# =>
+        {
+            "delete the line: gen_random_uuid(), sha256() and md5() are built in; for digest(), hmac() or crypt() set \
+             stack.bin_dir to the bin folder of a Postgres that has pgcrypto"
+        }
+        SqlState::FEATURE_NOT_SUPPORTED if message.ends_with(" is not available") => {
+            "delete the line if nothing needs it, or set stack.bin_dir to the bin folder of a Postgres that has it"
+        }
+        SqlState::INVALID_SCHEMA_NAME | SqlState::UNDEFINED_TABLE => {
+            let schema = missing_schema(message)?;
+            return Some(format!(
+                "Supabase has a schema {schema} which is not in this database: leave out what uses it"
+            ));
+        }
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+/// The schema of Supabase's services that `message` misses, as a whole or a relation in it.
+fn missing_schema(message: &str) -> Option<&'static str> {
+    let name = message.split('"').nth(1)?;
+    let name = if message.starts_with("relation") {
+        name.split_once('.')?.0
+    } else {
+        name
+    };
+    [
+        "storage",
+        "realtime",
+        "vault",
+        "cron",
+        "net",
+        "supabase_functions",
+    ]
+    .into_iter()
+    .find(|schema| *schema == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_postgres_lacks_comes_with_a_way_out() {
+        let unsupported = |message| advice(&SqlState::FEATURE_NOT_SUPPORTED, message);
+        let pgcrypto = unsupported(r#"extension "pgcrypto" is not available"#).expect("advice");
+        assert!(pgcrypto.contains("gen_random_uuid()"), "{pgcrypto}");
+        let vector = unsupported(r#"extension "vector" is not available"#).expect("advice");
+        assert!(vector.contains("stack.bin_dir"), "{vector}");
+        assert_eq!(unsupported("something else"), None);
+    }
+
+    #[test]
+    fn schemas_of_supabase_are_told_from_mistakes() {
+        let table = |message| advice(&SqlState::UNDEFINED_TABLE, message);
+        let storage = table(r#"relation "storage.buckets" does not exist"#).expect("advice");
+        assert!(storage.contains("schema storage"), "{storage}");
+        assert!(
+            advice(
+                &SqlState::INVALID_SCHEMA_NAME,
+                r#"schema "cron" does not exist"#
+            )
+            .is_some()
+        );
+        assert_eq!(table(r#"relation "public.todos" does not exist"#), None);
+        assert_eq!(table(r#"relation "storage" does not exist"#), None);
     }
 }

@@ -142,33 +142,37 @@ impl Migration {
         }
     }
 
-    /// A file may wrap itself in `begin` and `commit`, which say what happens anyway; in the middle they would break
-    /// the promise that a file is applied whole or not at all.
+    /// A file may wrap itself, or a part, in `begin` and `commit`: that happens anyway. Half of a pair, or a rollback,
+    /// would break the promise that a file is applied whole or not at all.
     fn without_transaction_control<'a>(
         &self,
-        mut statements: Vec<Statement<'a>>,
+        statements: Vec<Statement<'a>>,
     ) -> Result<Vec<Statement<'a>>, MigrateError> {
-        if let [first, .., last] = statements.as_slice()
-            && begins(first)
-            && commits(last)
-        {
-            statements.remove(0);
-            statements.pop();
+        let mut kept = Vec::with_capacity(statements.len());
+        let mut open = None;
+        for statement in statements {
+            if begins(&statement) && open.is_none() {
+                open = Some(statement);
+            } else if commits(&statement) && open.is_some() {
+                open = None;
+            } else if begins(&statement) || commits(&statement) || rolls_back(&statement) {
+                return Err(self.breaks_the_transaction(&statement));
+            } else {
+                kept.push(statement);
+            }
         }
-        match statements
-            .iter()
-            .find(|s| begins(s) || commits(s) || rolls_back(s))
-        {
-            None => Ok(statements),
-            Some(statement) => Err(MigrateError::file(
-                format!("{}:{}", self.file, statement.line),
-                format!(
-                    "`{}` in the middle of a migration, which is one transaction",
-                    statement.words[0]
-                ),
-                "remove it, or begin the file with `-- sb: no-transaction` to run its statements one by one",
-            )),
-        }
+        open.map_or(Ok(kept), |begin| Err(self.breaks_the_transaction(&begin)))
+    }
+
+    fn breaks_the_transaction(&self, statement: &Statement<'_>) -> MigrateError {
+        MigrateError::file(
+            format!("{}:{}", self.file, statement.line),
+            format!(
+                "`{}` in the middle of a migration, which is one transaction",
+                statement.words[0]
+            ),
+            "remove it, or begin the file with `-- sb: no-transaction` to run its statements one by one",
+        )
     }
 }
 

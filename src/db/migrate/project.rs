@@ -312,8 +312,9 @@ impl<'a> Run<'a> {
 
     async fn in_transaction(&self, statements: &[Statement<'_>]) -> Result<(), MigrateError> {
         let connection = self.connection;
-        let next =
-            || "nothing of this file was kept; correct it and run `sb migrate` again".to_owned();
+        let next = || {
+            "nothing of this file was kept; correct it, and save it under `sb dev` or run `sb migrate`".to_owned()
+        };
         connection.batch_execute(SEARCH_PATH).await?;
         connection
             .batch_execute("select sb.begin_migration()")
@@ -359,7 +360,7 @@ impl<'a> Run<'a> {
 
     fn what_was_kept(&self, done: usize) -> String {
         if done == 0 {
-            return "nothing of this file was kept; correct it and run `sb migrate` again"
+            return "nothing of this file was kept; correct it, and save it under `sb dev` or run `sb migrate`"
                 .to_owned();
         }
         format!(

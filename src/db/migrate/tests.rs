@@ -149,10 +149,14 @@ fn of_a_dbmate_file_only_the_way_up_is_run() {
 }
 
 #[test]
-fn a_file_may_wrap_itself_in_a_transaction() {
+fn a_file_may_wrap_itself_or_parts_in_transactions() {
     let file = one("begin;\ncreate table a ();\nrollback to savepoint x;\ncommit;");
     let lines: Vec<_> = file.statements().unwrap().iter().map(|s| s.line).collect();
     assert_eq!(lines, [2, 3]);
+    // As in the examples of Supabase that make the publication of realtime anew.
+    let file = one("select 1;\nbegin;\nselect 2;\ncommit;\nselect 3;\nstart transaction;\nend;");
+    let lines: Vec<_> = file.statements().unwrap().iter().map(|s| s.line).collect();
+    assert_eq!(lines, [1, 3, 5]);
 }
 
 #[test]
@@ -172,6 +176,11 @@ fn what_would_break_the_transaction_is_refused_by_line() {
         assert!(error.starts_with(&expected), "{error}");
         assert!(error.contains("-- sb: no-transaction"), "{error}");
     }
+    let nested = refusal("begin;\nbegin;\nselect 1;\ncommit;\ncommit;");
+    assert!(
+        nested.starts_with("migrations/1_a.sql:2: `begin`"),
+        "{nested}"
+    );
     let file = one("-- sb: no-transaction\nbegin;\nselect 1;\ncommit;\nvacuum;");
     assert_eq!(file.statements().unwrap().len(), 4);
 }

@@ -43,13 +43,11 @@ fn production_is_composed_from_the_project_and_its_secrets() {
     );
 
     sandbox.write(".env", "SB_API_URL=https://api.example.com\n");
-    let up = sandbox
-        .sb(&["up", "--prod", "--worker", "--timeout", "9"])
-        .succeeded();
+    let up = sandbox.sb(&["up", "--prod", "--timeout", "9"]).succeeded();
     assert_eq!(up.stdout, "https://api.example.com\n");
     let dir = sandbox.path("app").canonicalize().expect("it exists");
     let common = format!(
-        "compose --project-directory {0} --env-file {0}/.env --profile prod --profile worker",
+        "compose --project-directory {0} --env-file {0}/.env --profile prod",
         dir.display()
     );
     assert_eq!(
@@ -80,6 +78,16 @@ fn without_an_engine_containers_are_refused() {
     );
     let docker = sandbox.sb(&["up", "--engine", "docker"]);
     docker.failed(1, "error: no Docker engine with compose answers");
-    assert_eq!(sandbox.sb(&["up", "--worker"]).code, Some(2));
+    assert!(told(&sandbox).is_empty());
+}
+
+#[test]
+fn a_worker_is_refused_while_there_is_none() {
+    let sandbox = with_docker(0);
+    let up = sandbox.sb(&["up", "--prod", "--worker"]).failed(
+        2,
+        "error: there is no worker to run: background jobs are planned, not made",
+    );
+    assert_eq!(up.last_line(), "sb up --prod   # all there is");
     assert!(told(&sandbox).is_empty());
 }

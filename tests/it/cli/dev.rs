@@ -1,10 +1,11 @@
 //! `sb dev` in a terminal: ports, saving, and every way to end.
 
+use std::fs;
 use std::net::TcpListener;
 
 use rustix::process::Signal;
 
-use super::{Sandbox, wait_until};
+use super::{Sandbox, Spawned, wait_until};
 
 #[test]
 fn dev_follows_what_is_saved_and_leaves_nothing_however_it_ends() {
@@ -40,8 +41,7 @@ fn dev_follows_what_is_saved_and_leaves_nothing_however_it_ends() {
         "create table public.saved (id int);\n",
     );
     dev.says("✓ applied migrations/20260201000000_broken.sql");
-    sandbox.write("sb.toml", "[auth]\npassword_min_length = 9\n");
-    dev.says("✓ settings reloaded");
+    follows_saves_and_not_reads(&sandbox, &mut dev);
 
     // Nobody can tidy up after this one: the kernel has to.
     assert!(sandbox.processes().len() > 3, "{:#?}", sandbox.processes());
@@ -56,9 +56,27 @@ fn dev_follows_what_is_saved_and_leaves_nothing_however_it_ends() {
     dev.says("watching migrations/");
     dev.signal(Signal::INT);
     assert_eq!(dev.ends().code(), Some(0), "{}", dev.words());
-    assert!(dev.words().ends_with("stopping …\n"), "{}", dev.words());
+    let words = dev.words();
+    assert!(
+        words.ends_with("stopping …\n✓ stopped; the data stays in .sb/\n"),
+        "{words}"
+    );
     sandbox.assert_nothing_runs();
     assert!(!sandbox.app(".sb/state.json").exists());
+}
+
+/// The system reports opened files as well, and `sb` opens what it applies.
+fn follows_saves_and_not_reads(sandbox: &Sandbox, dev: &mut Spawned) {
+    let toml = fs::read_to_string(sandbox.app("sb.toml")).expect("it is there");
+    sandbox.write("sb.toml", &format!("{toml}\n# saved\n"));
+    dev.says("✓ settings reloaded");
+    sandbox.sb(&["status"]).succeeded();
+    sandbox.write("migrations/20260202000000_last.sql", "select 1;\n");
+    dev.says("✓ applied migrations/20260202000000_last.sql");
+    let words = dev.words();
+    for (line, times) in [("settings reloaded", 1), ("syntax error", 1)] {
+        assert_eq!(words.matches(line).count(), times, "{line}: {words}");
+    }
 }
 
 #[test]

@@ -80,7 +80,7 @@ impl Sandbox {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let text = |path: &Path| path.to_str().expect("the path is text").to_owned();
         let cache = crate::support::cache_dir();
-        let env = vec![
+        let mut env = vec![
             ("PATH".to_owned(), search_path()),
             ("HOME".to_owned(), text(dir.path())),
             ("SB_CACHE_DIR".to_owned(), text(&cache)),
@@ -91,6 +91,8 @@ impl Sandbox {
             ("SB_POSTGRES_PORT".to_owned(), "0".to_owned()),
             ("SB_POSTGREST_PORT".to_owned(), "0".to_owned()),
         ];
+        let bin_dir = crate::support::postgres_bin_dir();
+        env.extend(bin_dir.map(|dir| ("SB_POSTGRES_BIN_DIR".to_owned(), text(&dir))));
         Self { dir, env }
     }
 

@@ -148,6 +148,11 @@ fn test_options(dir: &Path) -> StackOptions {
     options.durable = false;
     options.settings = vec![("max_connections".to_owned(), "400".to_owned())];
     options.search_path = std::env::var_os("PATH");
-    options.postgres_bin_dir = std::env::var_os("SB_TEST_POSTGRES_BIN_DIR").map(PathBuf::from);
+    options.postgres_bin_dir = postgres_bin_dir();
     options
+}
+
+/// The Postgres to test with, where `tests/matrix.sh` names one.
+pub(crate) fn postgres_bin_dir() -> Option<PathBuf> {
+    std::env::var_os("SB_TEST_POSTGRES_BIN_DIR").map(PathBuf::from)
 }

@@ -128,7 +128,7 @@ pub(super) fn summary(ui: Ui, state: &State, older_keys: bool) -> String {
     let keys = keys[..shown]
         .iter()
         .filter_map(|(name, key)| Some(row(name, key.as_ref()?)));
-    lines.extend(["".to_owned(), ui.bold("  API keys")]);
+    lines.extend([String::new(), ui.bold("  API keys")]);
     lines.extend(keys);
     lines.join("\n")
 }

@@ -103,6 +103,8 @@ impl From<crate::db::migrate::MigrateError> for CliError {
         use crate::db::migrate::MigrateError;
         let exit = match error {
             MigrateError::Db(error) => return error.into(),
+            // These end with what to do, and a development database that did not start has no status.
+            MigrateError::Statement(_) | MigrateError::File { .. } => return Self::failed(error),
             MigrateError::History(_) => Exit::Drift,
             _ => Exit::Failed,
         };

@@ -14,6 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, reload};
@@ -37,6 +38,17 @@ impl std::fmt::Debug for LogLevel {
     }
 }
 
+/// A lone word that is no level would be taken for a part of the program, which is not what anybody means.
+fn parse(text: &str) -> Result<EnvFilter, String> {
+    let is_known = |part: &str| part.contains(['=', '[']) || part.parse::<LevelFilter>().is_ok();
+    if let Some(part) = text.split(',').map(str::trim).find(|part| !is_known(part)) {
+        return Err(format!(
+            "log.level: \"{part}\" is no level; there are error, warn, info, debug, trace and off"
+        ));
+    }
+    EnvFilter::try_new(text).map_err(|error| format!("log.level \"{text}\": {error}"))
+}
+
 /// Starts logging for the process: `filter` as in `log.level`, JSON lines or text, into `writer`.
 ///
 /// # Errors
@@ -45,9 +57,6 @@ pub fn init<W>(filter: &str, json: bool, ansi: bool, writer: W) -> Result<LogLev
 where
     W: for<'a> MakeWriter<'a> + Clone + Send + Sync + 'static,
 {
-    let parse = |text: &str| {
-        EnvFilter::try_new(text).map_err(|error| format!("log.level \"{text}\": {error}"))
-    };
     let (filter, handle) = reload::Layer::new(parse(filter)?);
     let writer = Redacted(writer);
     let layer = if json {
@@ -277,6 +286,20 @@ impl Drop for InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused() {
+        for good in ["info", "WARN", "off", "warn,sb=debug", "sb::auth=trace"] {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        for bad in ["nope", "info,sbdebug", "sb=loud"] {
+            let error = parse(bad).err();
+            assert!(
+                error.is_some_and(|error| error.contains("log.level")),
+                "{bad}"
+            );
+        }
+    }
 
     #[test]
     fn secrets_do_not_reach_the_log() {

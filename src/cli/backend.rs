@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::net::TcpListener;
 
-use super::error::{CliError, Exit};
+use super::error::{CHECK_STATE_DIR, CliError, Exit};
 use super::project::Project;
 use super::state::State;
 use super::ui::Ui;
@@ -187,7 +187,10 @@ pub(super) fn create_private_dir(dir: &std::path::Path) -> Result<(), CliError> 
         .recursive(true)
         .mode(0o700)
         .create(dir);
-    made.map_err(|error| CliError::failed(format!("cannot make {}: {error}", dir.display())))
+    made.map_err(|error| {
+        let message = format!("cannot make {}: {error}", dir.display());
+        CliError::failed(message).next(CHECK_STATE_DIR)
+    })
 }
 
 async fn listen(config: &Config, mode: Mode, ui: Ui) -> Result<TcpListener, CliError> {
@@ -234,12 +237,14 @@ fn open_stack(
 pub(super) fn stack_options(project: &Project, config: &Config) -> Result<StackOptions, CliError> {
     let state_dir = config.state_dir();
     let password = crate::app::master_key(config)?.role_password("postgres");
+    // Plenty for a server on the loopback, and the address that is printed fits into 100 columns.
+    let password = &password.expose()[..32];
     let cache_dir = project.cache_dir(config)?;
     let mut options = StackOptions::new(
         &state_dir,
         cache_dir,
         runtime_dir(project, &state_dir),
-        password.expose(),
+        password,
     );
     options.port = config.stack.port;
     options.durable = config.stack.durable;

@@ -108,7 +108,6 @@ pub(super) async fn run(args: Args, session: Session) -> CommandResult {
 
 /// URLs and keys. Keys of the older kind fill a dozen lines: `sb status` has them too.
 pub(super) fn summary(ui: Ui, state: &State, older_keys: bool) -> String {
-    // A database url of the usual length just fits into 100 columns.
     let row = |name: &str, value: &str| format!("  {}  {value}", ui.dim(&format!("{name:<12}")));
     let mut lines = vec![
         row("API", &ui.cyan(&state.api_url)),

@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Where `.sb/` cannot be used.
+pub(super) const CHECK_STATE_DIR: &str =
+    "ls -ld . .sb   # sb needs a folder .sb that is yours, or to be allowed to make one";
+
 /// Exit codes; never renumbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
@@ -84,6 +88,9 @@ impl From<crate::app::StartError> for CliError {
             StartError::Rest(error) => {
                 Self::new(Exit::Config, error).next("sb info   # shows where rest.url comes from")
             }
+            StartError::Keys(error @ crate::keys::KeysError::File(_)) => {
+                Self::failed(error).next(CHECK_STATE_DIR)
+            }
             StartError::Keys(error) => {
                 Self::failed(error).next("sb doctor   # checks the signing keys")
             }
@@ -96,6 +103,8 @@ impl From<crate::db::migrate::MigrateError> for CliError {
         use crate::db::migrate::MigrateError;
         let exit = match error {
             MigrateError::Db(error) => return error.into(),
+            // These end with what to do, and a development database that did not start has no status.
+            MigrateError::Statement(_) | MigrateError::File { .. } => return Self::failed(error),
             MigrateError::History(_) => Exit::Drift,
             _ => Exit::Failed,
         };

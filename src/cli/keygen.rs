@@ -34,13 +34,18 @@ enum Action {
     },
     /// Let a key in reserve sign; the one that signed goes on verifying.
     Activate {
+        // One id in 64 begins with a hyphen.
         /// Default: the newest one.
+        #[arg(allow_hyphen_values = true)]
         kid: Option<String>,
     },
     /// Revoke former keys whose every token has expired.
     Prune,
     /// Revoke one key at once: what it signed is refused from now on.
-    Revoke { kid: String },
+    Revoke {
+        #[arg(allow_hyphen_values = true)]
+        kid: String,
+    },
     /// List signing keys.
     List,
     /// Make, list and revoke API keys (`sb_publishable_…`, `sb_secret_…`).

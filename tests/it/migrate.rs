@@ -219,7 +219,7 @@ async fn a_failing_file_leaves_nothing_and_is_named_with_line_and_reason() {
     let error = project.refusal().await;
     assert_eq!(
         error,
-        "migrations/2_bad.sql:5: type \"integr\" does not exist (SQLSTATE 42704)\n  nothing of this file was kept; correct it, and save it under `sb dev` or run `sb migrate`"
+        "migrations/2_bad.sql:5: type \"integr\" does not exist (SQLSTATE 42704)\n  nothing of this file was kept; correct it and try again (a running `sb dev` does when you save it)"
     );
     assert!(
         project.exists("good").await

@@ -313,7 +313,7 @@ impl<'a> Run<'a> {
     async fn in_transaction(&self, statements: &[Statement<'_>]) -> Result<(), MigrateError> {
         let connection = self.connection;
         let next = || {
-            "nothing of this file was kept; correct it, and save it under `sb dev` or run `sb migrate`".to_owned()
+            "nothing of this file was kept; correct it and try again (a running `sb dev` does when you save it)".to_owned()
         };
         connection.batch_execute(SEARCH_PATH).await?;
         connection
@@ -360,7 +360,7 @@ impl<'a> Run<'a> {
 
     fn what_was_kept(&self, done: usize) -> String {
         if done == 0 {
-            return "nothing of this file was kept; correct it, and save it under `sb dev` or run `sb migrate`"
+            return "nothing of this file was kept; correct it and try again (a running `sb dev` does when you save it)"
                 .to_owned();
         }
         format!(

@@ -104,7 +104,9 @@ fn a_start_in_the_background_that_fails_says_why() {
     let line = "\nerror: migrations/20260201000000_broken.sql:2: column \"nonsense\" does not exist (SQLSTATE 42703)\n";
     assert!(output.stderr.contains(line), "{output:#?}");
     assert!(
-        output.last_line().starts_with("sb migrate status"),
+        output
+            .last_line()
+            .starts_with("nothing of this file was kept; correct it and try again"),
         "{output:#?}"
     );
     sandbox.assert_nothing_runs();

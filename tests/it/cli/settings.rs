@@ -177,6 +177,10 @@ fn a_state_folder_that_cannot_be_used_is_named() {
         assert_eq!(output.code, Some(1), "{output:#?}");
         let first = format!("error: cannot make {}", path.display());
         assert!(output.first_line().starts_with(&first), "{output:#?}");
+        assert!(
+            output.last_line().starts_with("ls -ld . .sb"),
+            "{output:#?}"
+        );
     }
     sandbox.assert_nothing_runs();
 }

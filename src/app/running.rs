@@ -68,15 +68,11 @@ impl Running {
         self.keys.sign(claims)
     }
 
-    /// Takes new settings over. Returns the keys whose change needs a restart.
-    pub fn reload(&self, mut config: Config) -> Vec<String> {
+    /// Takes over those of new settings that need no restart. Returns the keys whose change needs one.
+    pub fn reload(&self, config: &Config) -> Vec<String> {
         let current = self.context.config.current();
-        let restart = current.restart_needed(&config);
-        // What was decided at start (a free port, the development database) stays decided.
-        config.server.port = current.server.port;
-        config.db.url.clone_from(&current.db.url);
-        self.context.config.replace(config);
-        restart
+        self.context.config.replace(current.with_live_of(config));
+        current.restart_needed(config)
     }
 
     /// Migrations applied while building.

@@ -66,7 +66,7 @@ pub(super) fn reload(running: &Running, project: &Project, log_level: &LogLevel,
             if !config.is_default("log.level") {
                 log_level.set(&config.log.level)?;
             }
-            Ok(running.reload(config))
+            Ok(running.reload(&config))
         });
     match result {
         Ok(restart) if restart.is_empty() => ui.done("settings reloaded", None),

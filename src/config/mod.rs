@@ -182,6 +182,22 @@ impl Config {
             .collect()
     }
 
+    /// These settings with what of `next` takes effect without a restart. The rest stays as it is, because parts that
+    /// were told of it at their start would disagree with those that look it up.
+    pub fn with_live_of(&self, next: &Self) -> Self {
+        Self {
+            server: self.server.with_live_of(&next.server),
+            security: self.security.with_live_of(&next.security),
+            db: self.db.with_live_of(&next.db),
+            jwt: self.jwt.with_live_of(&next.jwt),
+            auth: self.auth.with_live_of(&next.auth),
+            rest: self.rest.with_live_of(&next.rest),
+            stack: self.stack.with_live_of(&next.stack),
+            log: self.log.with_live_of(&next.log),
+            ..self.clone()
+        }
+    }
+
     fn with_postgrest_effective(mut self, postgrest: &postgrest::Settings) -> Self {
         self.effective
             .extend(postgrest.iter().map(|(name, (value, origin))| Effective {

@@ -113,6 +113,12 @@ macro_rules! section {
                 default: || { let value: $type = $default; $crate::config::value::Setting::show(&value) },
             } ),+];
 
+            /// These settings, with those of `next` that take effect without a restart.
+            pub(super) fn with_live_of(&self, next: &Self) -> Self {
+                let _ = next;
+                Self { $( $field: $crate::config::section::live_of!(self, next, $field $(, $live)?), )+ }
+            }
+
             pub(super) fn load(
                 layers: &$crate::config::section::Layers,
                 effective: &mut Vec<$crate::config::section::Effective>,
@@ -137,6 +143,16 @@ macro_rules! is_live {
     };
 }
 pub(crate) use is_live;
+
+macro_rules! live_of {
+    ($now:ident, $next:ident, $field:ident) => {
+        $now.$field.clone()
+    };
+    ($now:ident, $next:ident, $field:ident, live) => {
+        $next.$field.clone()
+    };
+}
+pub(crate) use live_of;
 
 pub(super) fn load_field<T: super::value::Setting>(
     layers: &Layers,

@@ -132,4 +132,7 @@ fn a_reload_names_what_needs_a_restart() {
     let before = load("[server]\nport = 1\n[auth]\naccess_token_ttl = 5", &[]).unwrap();
     let after = load("[server]\nport = 2\n[auth]\naccess_token_ttl = 6", &[]).unwrap();
     assert_eq!(before.restart_needed(&after), ["server.port"]);
+    let taken = before.with_live_of(&after);
+    assert_eq!((taken.server.port, taken.auth.access_token_ttl), (1, 6));
+    assert_eq!(taken.restart_needed(&after), ["server.port"], "still");
 }

@@ -67,6 +67,7 @@ impl DbError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::PoolTimeout | Self::Unreachable(_) => true,
+            Self::Postgres(error) if is_outdated(error) => true,
             Self::Postgres(error) => error.code().map_or_else(
                 || {
                     error.is_closed()
@@ -110,6 +111,14 @@ impl From<deadpool_postgres::PoolError> for DbError {
             other => Self::Unreachable(other.to_string()),
         }
     }
+}
+
+/// Whether a prepared statement was refused, before it did anything, because DDL has changed what it returns. The name
+/// of Postgres' routine is the same in every language.
+pub(super) fn is_outdated(error: &tokio_postgres::Error) -> bool {
+    error
+        .as_db_error()
+        .is_some_and(|error| error.routine() == Some("RevalidateCachedQuery"))
 }
 
 /// Postgres' own words with SQLSTATE; never parameters.

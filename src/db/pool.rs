@@ -8,6 +8,7 @@ use deadpool_postgres::{ManagerConfig, Object, RecyclingMethod, Runtime, Status}
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use super::error::is_outdated;
 use super::{DbError, Target, Tx};
 
 /// A pool for one login role.
@@ -51,6 +52,7 @@ impl Pool {
         Ok(Pooled {
             client: Some(self.0.get().await?),
             clean: AtomicBool::new(true),
+            retired: AtomicBool::new(false),
         })
     }
 
@@ -68,6 +70,7 @@ impl Pool {
 pub(super) struct Pooled {
     client: Option<Object>,
     clean: AtomicBool,
+    retired: AtomicBool,
 }
 
 impl Pooled {
@@ -86,12 +89,17 @@ impl Pooled {
     pub(super) fn mark_clean(&self) {
         self.clean.store(true, Ordering::Relaxed);
     }
+
+    /// A drop closes the connection whatever happens: its prepared statements are of no use any more.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Pooled {
     fn drop(&mut self) {
         if let Some(client) = self.client.take()
-            && !self.clean.load(Ordering::Relaxed)
+            && (!self.clean.load(Ordering::Relaxed) || self.retired.load(Ordering::Relaxed))
         {
             drop(Object::take(client));
         }
@@ -187,6 +195,9 @@ impl SystemConnection {
         let client = self.0.client();
         let prepared = client.prepare_cached(sql).await?;
         let result = statement(client, prepared).await;
+        if result.as_ref().err().is_some_and(is_outdated) {
+            self.0.retire();
+        }
         // An error outside a transaction leaves the session idle; a broken connection fails the pool's own check.
         self.0.mark_clean();
         Ok(result?)

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use super::error::is_outdated;
 use super::pool::Pooled;
 use super::{DbError, Target};
 use crate::identity::Caller;
@@ -161,8 +162,11 @@ impl Tx {
     }
 
     fn note<T>(&self, result: Result<T, tokio_postgres::Error>) -> Result<T, DbError> {
-        if result.is_err() {
+        if let Err(error) = &result {
             self.failed.store(true, Ordering::Relaxed);
+            if is_outdated(error) {
+                self.connection.retire();
+            }
         }
         Ok(result?)
     }

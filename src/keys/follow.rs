@@ -27,6 +27,28 @@ pub(super) async fn load(db: &Db, master: &MasterKey) -> Result<KeySet, KeysErro
     KeySet::build(&keys, api_keys, master)
 }
 
+/// A key that this node cannot open leaves it signing as before, as long as what it signs is believed. What was revoked
+/// beside it is refused all the same.
+async fn load_beside(db: &Db, master: &MasterKey, current: &KeySet) -> Result<KeySet, KeysError> {
+    let connection = db.auth().connection().await?;
+    let keys = queries::usable_keys(&connection).await?;
+    let api_keys = queries::live_api_keys(&connection).await?;
+    match KeySet::build(&keys, api_keys.clone(), master) {
+        Err(error @ KeysError::Sealed) => {
+            tracing::error!(error = %error, "this node goes on with the signing key it has");
+            let set = KeySet::verifying(&keys, api_keys)?;
+            let old = current
+                .signer()
+                .filter(|old| set.key(&old.kid).is_some_and(|key| key.verifies));
+            Ok(match old {
+                Some(old) => set.clone().with_signer(Arc::clone(old)),
+                None => set,
+            })
+        }
+        built => built,
+    }
+}
+
 pub(super) fn start(
     keys: &Keys,
     db: Db,
@@ -67,16 +89,16 @@ async fn follow(keys: Keys, db: Db, master: MasterKey, mut notices: broadcast::R
             notices.try_recv(),
             Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed)
         ) {}
-        let set = load_until_it_works(&db, &master).await;
+        let set = load_until_it_works(&db, &master, &keys.set()).await;
         looked = Instant::now();
         swap(&keys, set).await;
     }
 }
 
 /// The keys we have stay in force meanwhile.
-async fn load_until_it_works(db: &Db, master: &MasterKey) -> KeySet {
+async fn load_until_it_works(db: &Db, master: &MasterKey, current: &KeySet) -> KeySet {
     loop {
-        match load(db, master).await {
+        match load_beside(db, master, current).await {
             Ok(set) => return set,
             Err(error) => {
                 tracing::warn!(error = %error, "the signing keys could not be read again");

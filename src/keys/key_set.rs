@@ -48,13 +48,23 @@ impl KeySet {
         api_keys: Vec<(Vec<u8>, String)>,
         master: &MasterKey,
     ) -> Result<Self, KeysError> {
+        let mut set = Self::verifying(rows, api_keys)?;
+        for row in rows {
+            if let ("active", Some(sealed)) = (row.status.as_str(), &row.private_key) {
+                set.signer = Some(Arc::new(Signer::open(row, sealed, master)?));
+            }
+        }
+        Ok(set)
+    }
+
+    /// The same without a key that signs.
+    pub(super) fn verifying(
+        rows: &[KeyRow],
+        api_keys: Vec<(Vec<u8>, String)>,
+    ) -> Result<Self, KeysError> {
         let mut published = HashMap::new();
-        let mut signer = None;
         for row in rows {
             published.insert(row.kid.clone(), PublishedKey::read(row)?);
-            if let ("active", Some(sealed)) = (row.status.as_str(), &row.private_key) {
-                signer = Some(Arc::new(Signer::open(row, sealed, master)?));
-            }
         }
         let jwks = json!({ "keys": rows.iter().map(published_jwk).collect::<Vec<_>>() });
         let api_keys = api_keys
@@ -63,7 +73,7 @@ impl KeySet {
             .collect();
         Ok(Self {
             published: Arc::new(published),
-            signer,
+            signer: None,
             api_keys: Arc::new(api_keys),
             jwks: jwks.to_string().into(),
             verified: Arc::default(),

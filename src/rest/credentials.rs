@@ -5,7 +5,8 @@
 //! role. How that is done is not known here: `app.rs` passes the function.
 //!
 //! The `apikey` header itself goes on, because SQL reads it (`current_setting('request.headers')`), with one
-//! exception: a secret key stays here, where no policy or function can see or log it.
+//! exception: a secret key stays here, where no policy or function can see or log it. What they can see is the token it
+//! became, in the `authorization` header, for the minutes it lives.
 
 use std::sync::Arc;
 

@@ -214,3 +214,40 @@ async fn next_payload(notices: &mut tokio::sync::broadcast::Receiver<Notice>) ->
         }
     }
 }
+
+#[tokio::test]
+async fn ddl_that_outdates_a_prepared_statement_costs_one_try() {
+    let target = fresh_database().await;
+    let db = db(&target, 1);
+    let owner = db.owner().await.unwrap();
+    let make = "create table public.changing (a int); grant select on public.changing to public";
+    owner.batch_execute(make).await.unwrap();
+    let sql = "select a from public.changing";
+    let change = async |kind: &str| {
+        let sql = format!("alter table public.changing alter column a type {kind}");
+        owner.batch_execute(&sql).await.unwrap();
+    };
+    // The pools have one and two connections.
+    let (one, two) = tokio::join!(db.auth().connection(), db.auth().connection());
+    for connection in [&one.unwrap(), &two.unwrap()] {
+        connection.query(sql, &[]).await.unwrap();
+    }
+    let tx = db.begin(&user(ANA)).await.unwrap();
+    tx.query(sql, &[]).await.unwrap();
+    tx.commit().await.unwrap();
+    change("text").await;
+    for _ in 0..2 {
+        let connection = db.auth().connection().await.unwrap();
+        let error = connection.query(sql, &[]).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+    }
+    let tx = db.begin(&user(ANA)).await.unwrap();
+    let error = tx.query(sql, &[]).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    tx.rollback().await.unwrap();
+    let connection = db.auth().connection().await.unwrap();
+    connection.query(sql, &[]).await.unwrap();
+    let tx = db.begin(&user(ANA)).await.unwrap();
+    tx.query(sql, &[]).await.unwrap();
+    tx.commit().await.unwrap();
+}

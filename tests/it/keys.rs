@@ -127,6 +127,33 @@ fn set_of(kids: &[&str]) -> BTreeSet<String> {
 }
 
 #[tokio::test]
+async fn a_key_that_a_node_cannot_open_keeps_no_revocation_from_it() {
+    let world = World::new().await;
+    world.init().await;
+    let (name, kind) = ("web", ApiKeyKind::Secret);
+    let key = manage::create_api_key(&world.owner, name, kind, &world.clock)
+        .await
+        .unwrap();
+    let node = world.node().await;
+    assert!(node.api_key_role(key.expose()).is_some());
+    let other =
+        MasterKey::from_secret(&Secret::new("some other master key, made by mistake")).unwrap();
+    let (algorithm, now) = (Algorithm::Es256, Rotation::Now);
+    manage::rotate(&world.owner, &other, algorithm, now, &world.clock)
+        .await
+        .unwrap();
+    manage::revoke_api_key(&world.owner, name, &world.clock)
+        .await
+        .unwrap();
+    eventually("the key is refused", async || {
+        node.api_key_role(key.expose()).is_none()
+    })
+    .await;
+    let token = node.role_token("anon").expect("the node signs as before");
+    node.verify(&token).expect("and is believed");
+}
+
+#[tokio::test]
 async fn another_master_key_is_refused_before_anything_is_derived_from_it() {
     let world = World::new().await;
     let other =

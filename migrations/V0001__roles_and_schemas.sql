@@ -664,8 +664,12 @@ begin
     end if;
   end loop;
 exception
+  -- The default privileges have granted the table already: without RLS it would
+  -- be open to everybody, so the statement that made it fails instead.
   when others then
-    raise warning 'sb: default grants were not applied, run sb migrate: %', sqlerrm;
+    raise exception 'sb: row level security could not be switched on: %', sqlerrm
+      using errcode = sqlstate,
+            hint = 'repair what the message names, or set db.default_grants = "none" and run sb migrate';
 end
 $$;
 

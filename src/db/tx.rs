@@ -195,7 +195,7 @@ impl Connection {
             .config
             .connect(target.tls.clone())
             .await
-            .map_err(unreachable)?;
+            .map_err(|error| unreachable(error, target))?;
         #[expect(
             clippy::disallowed_methods,
             reason = "the driver ends with its client, never later"
@@ -255,11 +255,11 @@ impl Connection {
     }
 }
 
-fn unreachable(error: tokio_postgres::Error) -> DbError {
+fn unreachable(error: tokio_postgres::Error, target: &Target) -> DbError {
     if error.as_db_error().is_some() {
         return DbError::Postgres(error);
     }
     let cause =
         std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-    DbError::Unreachable(cause)
+    DbError::Unreachable(format!("{cause} ({})", target.address()))
 }

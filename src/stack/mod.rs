@@ -251,6 +251,8 @@ impl Stack {
         if let Some(postgres) = self.postgres.take() {
             postgres.supervisor.stop().await;
         }
+        // Only when nothing is left in it; a folder in /tmp per project would stay for ever.
+        let _ = fs::remove_dir(&self.options.runtime_dir);
     }
 
     async fn launch_postgres(&self, cluster: &Cluster) -> Result<(Supervisor, u16), StackError> {

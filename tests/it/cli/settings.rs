@@ -120,7 +120,7 @@ fn an_unreachable_database_is_named_without_its_password() {
     }
     let doctor = sandbox.sb(&["doctor"]);
     assert_eq!(doctor.code, Some(1), "{doctor:#?}");
-    let line = "fail: database: cannot reach the database: Connection refused (os error 111): database app at 127.0.0.1:1 as ana\n";
+    let line = "fail: database: cannot reach the database: Connection refused (os error 111) (127.0.0.1:1): database app at 127.0.0.1:1 as ana\n";
     assert!(doctor.stdout.contains(line), "{doctor:#?}");
     assert!(!doctor.stdout.contains("hunter2"), "{doctor:#?}");
 }

@@ -221,6 +221,18 @@ pub(super) fn set_unusable_aside(data_dir: &Path, events: &EventSink) -> Result<
     if !data_dir.exists() || data_major(data_dir).is_some() {
         return Ok(());
     }
+    // What cannot be looked into may be a whole database of somebody else.
+    for path in [
+        data_dir,
+        &data_dir.join("global"),
+        &data_dir.join("PG_VERSION"),
+    ] {
+        if let Err(error) = fs::metadata(path).and_then(|_| fs::File::open(path))
+            && error.kind() == std::io::ErrorKind::PermissionDenied
+        {
+            return Err(StackError::io("read", path)(error));
+        }
+    }
     // Empty: made by hand, or a fresh volume.
     if fs::remove_dir(data_dir).is_ok() {
         return Ok(());

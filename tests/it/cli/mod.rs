@@ -133,6 +133,16 @@ impl Sandbox {
         command
     }
 
+    /// `sb` in the project, run by another program.
+    fn wrapped(&self, program: &[&str], arguments: &[&str]) -> Command {
+        let sb = env!("CARGO_BIN_EXE_sb");
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).arg(sb).args(arguments);
+        command.current_dir(self.path("app")).env_clear();
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
     /// Runs `sb` in the project.
     fn sb(&self, arguments: &[&str]) -> Output {
         self.sb_in(self.path("app"), arguments)

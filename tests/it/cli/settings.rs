@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 
 use super::Sandbox;
 
@@ -182,6 +183,46 @@ fn a_state_folder_that_cannot_be_used_is_named() {
             "{output:#?}"
         );
     }
+    sandbox.assert_nothing_runs();
+}
+
+/// A cluster that somebody else made is neither used nor put aside.
+#[test]
+fn a_data_directory_that_cannot_be_read_is_left_where_it_is() {
+    let sandbox = Sandbox::with_project();
+    let data = sandbox.app(".sb/pgdata");
+    fs::create_dir_all(data.join("global")).expect("the sandbox can be written");
+    fs::write(data.join("PG_VERSION"), "17\n").expect("the sandbox can be written");
+    let as_root = rustix::process::geteuid().is_root();
+    if as_root {
+        std::os::unix::fs::chown(&data, Some(65534), Some(65534)).expect("root may");
+    }
+    let mode = if as_root { 0o700 } else { 0o000 };
+    fs::set_permissions(&data, fs::Permissions::from_mode(mode)).expect("it is ours");
+    let mut command = sandbox.command(&sandbox.path("app"), &["dev"]);
+    if as_root {
+        // Root's rights end where a user namespace does not map the owner.
+        command = sandbox.wrapped(
+            &["unshare", "--user", "--map-user=1000", "--map-group=1000"],
+            &["dev"],
+        );
+    }
+    let output = command.output().expect("sb can be run");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    let first = format!(
+        "error: could not read {}: Permission denied",
+        data.display()
+    );
+    assert!(words.contains(&first), "{words}");
+    let entries = fs::read_dir(sandbox.app(".sb")).expect("it is there");
+    let names = entries.flatten().map(|entry| entry.file_name());
+    assert!(
+        names
+            .into_iter()
+            .all(|name| !name.to_string_lossy().contains("broken"))
+    );
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).expect("it is ours");
     sandbox.assert_nothing_runs();
 }
 

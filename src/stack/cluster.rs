@@ -227,7 +227,7 @@ pub(super) fn set_unusable_aside(data_dir: &Path, events: &EventSink) -> Result<
         &data_dir.join("global"),
         &data_dir.join("PG_VERSION"),
     ] {
-        if let Err(error) = fs::metadata(path).and_then(|_| fs::File::open(path))
+        if let Err(error) = fs::File::open(path)
             && error.kind() == std::io::ErrorKind::PermissionDenied
         {
             return Err(StackError::io("read", path)(error));

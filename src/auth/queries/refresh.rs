@@ -76,7 +76,8 @@ const ROTATE: &str = concat!(
         on i.user_id = u.id"
 );
 
-/// One statement decides and acts under the row's lock: a caller that waited for another sees what that one wrote.
+/// All other cases, decided and acted on under the row's lock: a caller that waited for another sees what that one wrote.
+/// `current` means that the obstacle has gone in between (a ban was lifted, say).
 /// The parent of the current token is good within the reuse interval; after that only to repair a lost response:
 /// while nothing issued with the current token has come back, three times, for a day.
 const DECIDE: &str = concat!(
@@ -106,7 +107,7 @@ const DECIDE: &str = concat!(
                when u.banned_until > $3 then 'banned'
                when s.not_after <= $3 then 'expired'
                when coalesce(s.refreshed_at, s.created_at) <= $4 then 'expired'
-               when s.refresh_token_counter <= $2 then 'rotated'
+               when s.refresh_token_counter <= $2 then 'current'
                when s.refresh_token_counter > $2 + 1 then 'reused'
                when s.refreshed_at >= $5 then 'repeated'
                when s.refresh_token_seen then 'reused'
@@ -117,18 +118,6 @@ const DECIDE: &str = concat!(
         from s
         join auth.users u
           on u.id = s.user_id
-    ), rotated as (
-      update auth.sessions s
-         set refresh_token_counter = $2 + 1
-           , refresh_token_seen = false
-           , refresh_token_reuse_count = 0
-           , refreshed_at = $3
-           , updated_at = $3
-           , ip = $7
-           , user_agent = $8
-        from u
-       where s.id = u.session_id
-         and u.outcome = 'rotated'
     ), recovered as (
       update auth.sessions s
          set refresh_token_reuse_count = s.refresh_token_reuse_count + 1
@@ -153,9 +142,9 @@ const DECIDE: &str = concat!(
                'traits', json_build_object('session_id', u.session_id, 'outcome', u.outcome)
              )
            , $3
-           , $9
+           , $7
         from u
-       where u.outcome in ('rotated', 'recovered', 'reused')
+       where u.outcome in ('recovered', 'reused')
     )
     select ", user_columns!(), "
          , ", identity_columns!(), "
@@ -172,43 +161,50 @@ const DECIDE: &str = concat!(
 /// Exchanges the token `counter` of a session. An ordinary refresh is not logged: the session row says when it was.
 pub(in crate::auth) async fn refresh(
     db: &SystemConnection,
-    (session_id, counter): (Uuid, i64),
+    token: (Uuid, i64),
     limits: RefreshLimits,
     now: DateTime<Utc>,
     client: &Client,
 ) -> Result<Refreshed, DbError> {
+    // Each further round needs somebody to change the session in between; a trigger that swallows updates must not keep
+    // us here.
+    for _ in 0..3 {
+        if let Some(rotated) = rotate(db, token, limits, now, client).await? {
+            return Ok(rotated);
+        }
+        if let Some(decided) = decide(db, token, limits, now, client).await? {
+            return Ok(decided);
+        }
+    }
+    Err(DbError::RolledBack)
+}
+
+/// `None` in any but the ordinary case.
+async fn rotate(
+    db: &SystemConnection,
+    (session_id, counter): (Uuid, i64),
+    limits: RefreshLimits,
+    now: DateTime<Utc>,
+    client: &Client,
+) -> Result<Option<Refreshed>, DbError> {
     let expired = now - limits.ttl;
     let (ip, agent) = (&client.ip, &client.user_agent);
     let rows = db
         .query(ROTATE, &[&session_id, &counter, &now, &expired, ip, agent])
         .await?;
-    match rows.first() {
-        None => decide(db, (session_id, counter), limits, now, client).await,
-        Some(row) => {
-            let session = Session {
-                id: session_id,
-                aal: row.get("aal"),
-                amr: row.get("amr"),
-                counter: counter + 1,
-            };
-            Ok(current(session, &rows))
-        }
-    }
+    Ok(rows
+        .first()
+        .map(|row| current(row, &rows, (session_id, counter + 1))))
 }
 
-fn current(session: Session, rows: &[Row]) -> Refreshed {
-    users(rows).pop().map_or(Refreshed::Unknown, |user| {
-        Refreshed::Current(session, Box::new(user))
-    })
-}
-
+/// `None` when the token has become an ordinary case.
 async fn decide(
     db: &SystemConnection,
     (session_id, counter): (Uuid, i64),
     limits: RefreshLimits,
     now: DateTime<Utc>,
     client: &Client,
-) -> Result<Refreshed, DbError> {
+) -> Result<Option<Refreshed>, DbError> {
     let rows = db
         .query(
             DECIDE,
@@ -219,28 +215,34 @@ async fn decide(
                 &(now - limits.ttl),
                 &(now - limits.reuse_interval),
                 &(now - TimeDelta::hours(24)),
-                &client.ip,
-                &client.user_agent,
                 &ip_text(client),
             ],
         )
         .await?;
     let Some(row) = rows.first() else {
-        return Ok(Refreshed::Unknown);
+        return Ok(Some(Refreshed::Unknown));
     };
-    let current_counter = match row.get("outcome") {
-        "rotated" => counter + 1,
-        "repeated" | "recovered" => row.get("refresh_token_counter"),
-        "banned" => return Ok(Refreshed::Banned),
-        "expired" => return Ok(Refreshed::Expired),
-        "reused" => return Ok(Refreshed::Reused),
-        _ => return Ok(Refreshed::Unknown),
-    };
+    Ok(match row.get("outcome") {
+        "current" => None,
+        "banned" => Some(Refreshed::Banned),
+        "expired" => Some(Refreshed::Expired),
+        "reused" => Some(Refreshed::Reused),
+        // Repeated or recovered: the token the session has already.
+        _ => {
+            let counter = row.get("refresh_token_counter");
+            Some(current(row, &rows, (session_id, counter)))
+        }
+    })
+}
+
+fn current(row: &Row, rows: &[Row], (id, counter): (Uuid, i64)) -> Refreshed {
     let session = Session {
-        id: session_id,
+        id,
         aal: row.get("aal"),
         amr: row.get("amr"),
-        counter: current_counter,
+        counter,
     };
-    Ok(current(session, &rows))
+    users(rows).pop().map_or(Refreshed::Unknown, |user| {
+        Refreshed::Current(session, Box::new(user))
+    })
 }

@@ -465,6 +465,12 @@ begin
           into stored
           from jobs.pending p
           where p.id = currval('jobs.pending_id_seq');
+        if not found then
+          stored.id := currval('jobs.pending_id_seq');
+          stored.name := enqueue.name;
+          stored.queue := enqueue.queue;
+          stored.status := state;
+        end if;
       end if;
     end if;
 

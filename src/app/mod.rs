@@ -22,6 +22,7 @@ use crate::config::{self, Config};
 use crate::db::migrate::MigrateError;
 use crate::db::{ConnectError, Db, DbError, Listener};
 use crate::http::{Authenticate, middleware};
+use crate::jobs::{Handlers, Job, JobContext, JobResult, Jobs, JobsError, Kind};
 use crate::keys::{self, Keys, KeysError};
 use crate::lifecycle::Lifecycle;
 use crate::router;
@@ -39,6 +40,7 @@ pub struct App {
     pub(crate) extensions: auth::Extensions,
     pub(crate) migrations: Vec<include_dir::Dir<'static>>,
     pub(crate) commands: Vec<Command>,
+    handlers: Handlers,
     clock: Option<Clock>,
 }
 
@@ -51,6 +53,8 @@ pub struct Context {
     pub db: Db,
     /// The time.
     pub clock: Clock,
+    /// The job queue.
+    pub jobs: Jobs,
     /// The settings as they are now.
     pub config: config::Handle,
     /// For background tasks and their end.
@@ -114,6 +118,9 @@ pub enum StartError {
     /// The signing keys cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The worker cannot begin.
+    #[error(transparent)]
+    Jobs(#[from] JobsError),
 }
 
 impl App {
@@ -164,6 +171,22 @@ impl App {
         self
     }
 
+    /// Adds a kind of background job. Workers run it; `context.jobs.enqueue(&tx, &job.to_job()?)` enqueues one.
+    pub fn job<J: Job>(mut self) -> Self {
+        self.handlers = self.handlers.job::<J>();
+        self
+    }
+
+    /// Adds a kind of background job that reads its payload itself.
+    pub fn job_fn<F, R>(mut self, kind: Kind, run: F) -> Self
+    where
+        F: Fn(JobContext, Box<serde_json::value::RawValue>) -> R + Send + Sync + 'static,
+        R: Future<Output = JobResult> + Send + 'static,
+    {
+        self.handlers = self.handlers.add(kind, run);
+        self
+    }
+
     /// Adds migrations that are part of the program, applied before the project folder's.
     pub fn migrations(mut self, directory: include_dir::Dir<'static>) -> Self {
         self.migrations.push(directory);
@@ -199,9 +222,11 @@ impl App {
             &lifecycle,
         )
         .await?;
+        let jobs = Jobs::new(db.clone(), listener, &lifecycle);
         let context = Context {
             db,
             clock,
+            jobs,
             config: settings,
             lifecycle,
             metrics: Metrics::default(),
@@ -234,6 +259,7 @@ impl App {
             master,
             auth,
             rest,
+            handlers: self.handlers,
             migrated,
             migrations: self.migrations,
         })

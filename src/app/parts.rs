@@ -8,6 +8,7 @@ use crate::auth::{self, Auth, TokenIssuer};
 use crate::config::{Config, Secret};
 use crate::db::migrate::framework::RolePasswords;
 use crate::db::{Db, DbOptions, Target};
+use crate::jobs::WorkerOptions;
 use crate::keys::{self, Keys, MasterKey};
 use crate::rest::{self, Exchange, KeyExchange, Purpose, Rest};
 
@@ -36,6 +37,7 @@ pub(super) fn role_passwords(config: &Config, master: &MasterKey) -> RolePasswor
     RolePasswords {
         authenticator: Secret::new(authenticator_password(config, master)),
         auth: master.role_password("sb_auth"),
+        jobs: master.role_password("sb_jobs"),
     }
 }
 
@@ -56,6 +58,9 @@ pub(super) fn db(config: &Config, master: &MasterKey) -> Result<Db, StartError> 
     Ok(Db::new(DbOptions {
         authenticator: owner.with_user("authenticator", &authenticator_password(config, master)),
         auth: auth_target(&owner, master),
+        jobs: owner.with_user("sb_jobs", master.role_password("sb_jobs").expose()),
+        // A job holds one while its SQL runs; a few more than run at a time gain nothing.
+        jobs_pool_max_size: config.jobs.concurrency.clamp(2, 20),
         owner,
         pool_max_size: config.db.pool_max_size,
         pool_timeout: Duration::from_millis(config.db.pool_timeout_ms),
@@ -95,6 +100,22 @@ pub(super) fn auth(
         extensions,
         &context.metrics,
     )?)
+}
+
+/// How this process works on jobs.
+pub(super) fn worker(config: &Config) -> WorkerOptions {
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy();
+    WorkerOptions {
+        name: format!("{host}:{}", std::process::id()),
+        queues: config.jobs.queues.clone(),
+        concurrency: config.jobs.concurrency,
+        poll_interval: Duration::from_secs_f64(config.jobs.poll_interval_s),
+        drain_timeout: Duration::from_secs(config.jobs.drain_timeout_s),
+        timeout: Duration::from_secs(config.jobs.timeout_s),
+        history_days: config.jobs.history_days,
+        dead_days: config.jobs.dead_days,
+    }
 }
 
 pub(super) fn rest(context: &Context, keys: &Keys) -> Result<Rest, StartError> {

@@ -10,6 +10,7 @@ use crate::auth::Auth;
 use crate::config::Config;
 use crate::db::{Db, DbError};
 use crate::http::server;
+use crate::jobs::{Handlers, Worker, WorkerOptions};
 use crate::keys::{Keys, KeysError, MasterKey};
 use crate::rest::Rest;
 
@@ -21,6 +22,7 @@ pub struct Running {
     pub(super) master: MasterKey,
     pub(super) auth: Auth,
     pub(super) rest: Rest,
+    pub(super) handlers: Handlers,
     pub(super) migrated: Migrated,
     pub(super) migrations: Vec<include_dir::Dir<'static>>,
 }
@@ -46,11 +48,38 @@ impl Running {
         server::serve(listener, self.router(), &self.context.lifecycle).await;
     }
 
-    /// Stops accepting, finishes what is in flight (at most `server.shutdown_timeout_s`) and closes the pools.
-    /// Returns how many tasks had to be left.
+    /// Works on jobs in this process, as the settings say. The worker drains on [`Running::shutdown`].
+    pub async fn start_worker(&self) -> Result<Worker, StartError> {
+        let options = super::parts::worker(&self.context.config.current());
+        self.start_worker_with(options).await
+    }
+
+    /// The worker of `sb dev`: nobody waits half a minute for Ctrl-C.
+    pub(crate) async fn start_worker_for_development(&self) -> Result<Worker, StartError> {
+        let mut options = super::parts::worker(&self.context.config.current());
+        options.drain_timeout = options.drain_timeout.min(Duration::from_secs(3));
+        self.start_worker_with(options).await
+    }
+
+    /// Works on jobs in this process.
+    pub async fn start_worker_with(&self, options: WorkerOptions) -> Result<Worker, StartError> {
+        let (jobs, handlers) = (self.context.jobs.clone(), self.handlers.clone());
+        Ok(Worker::start(jobs, handlers, options, &self.context.lifecycle).await?)
+    }
+
+    /// Stops accepting, finishes what is in flight (at most `server.shutdown_timeout_s`, with a worker at most
+    /// `jobs.drain_timeout_s` and a little more) and closes the pools. Returns how many tasks had to be left.
     pub async fn shutdown(&self) -> usize {
-        let timeout = Duration::from_secs(self.context.config.current().server.shutdown_timeout_s);
-        let unfinished = self.context.lifecycle.stop(timeout).await;
+        let config = self.context.config.current();
+        let timeout = config
+            .server
+            .shutdown_timeout_s
+            .max(config.jobs.drain_timeout_s + 10);
+        let unfinished = self
+            .context
+            .lifecycle
+            .stop(Duration::from_secs(timeout))
+            .await;
         self.context.db.close();
         unfinished
     }

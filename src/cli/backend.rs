@@ -132,6 +132,9 @@ async fn bring_up(
     };
     if mode == Mode::Development {
         super::dev::seed(&running, &config, ui).await;
+        if config.jobs.dev_inprocess {
+            running.start_worker_for_development().await?;
+        }
     }
     // Last: whoever waits for the file may use all of it at once.
     state.write(&config.state_dir())?;

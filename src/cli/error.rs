@@ -88,6 +88,8 @@ impl From<crate::app::StartError> for CliError {
             StartError::Rest(error) => {
                 Self::new(Exit::Config, error).next("sb info   # shows where rest.url comes from")
             }
+            StartError::Jobs(crate::jobs::JobsError::Db(error)) => error.into(),
+            StartError::Jobs(error) => Self::failed(error),
             StartError::Keys(error @ crate::keys::KeysError::File(_)) => {
                 Self::failed(error).next(CHECK_STATE_DIR)
             }

@@ -26,6 +26,7 @@ mod up;
 mod user;
 mod version;
 mod watch;
+mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -94,6 +95,8 @@ enum Command {
     Reset(reset::Args),
     /// Serve the API (production). Needs `DATABASE_URL`.
     Serve(serve::Args),
+    /// Work on background jobs.
+    Worker(worker::Args),
     /// Apply pending migrations, show their state, or start a new one.
     Migrate(migrate::Args),
     /// Show addresses and keys of the running backend.
@@ -209,6 +212,7 @@ async fn dispatch(command: Command, session: Session) -> CommandResult {
         Command::Down(args) => up::down(&args, &session).await,
         Command::Reset(args) => Box::pin(reset::run(args, session)).await,
         Command::Serve(args) => Box::pin(serve::run(args, session)).await,
+        Command::Worker(args) => Box::pin(worker::run(args, session)).await,
         Command::Migrate(args) => Box::pin(migrate::run(args, session)).await,
         Command::Status(args) => status::run(&args, &session),
         Command::Info(args) => info::run(&args, &session),

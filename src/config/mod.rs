@@ -17,7 +17,8 @@ use std::sync::{Arc, RwLock};
 pub use secret::Secret;
 use section::{Effective, Field, Layers, Origin, Raw};
 pub use sections::{
-    Algorithm, Auth, Database, DefaultGrants, Jwt, Log, LogFormat, Rest, Security, Server, Stack,
+    Algorithm, Auth, Database, DefaultGrants, Jobs, Jwt, Log, LogFormat, Rest, Security, Server,
+    Stack,
 };
 
 /// Every effective setting.
@@ -35,6 +36,8 @@ pub struct Config {
     pub jwt: Jwt,
     /// `[auth]`
     pub auth: Auth,
+    /// `[jobs]`
+    pub jobs: Jobs,
     /// `[rest]`
     pub rest: Rest,
     /// PostgREST's own settings from `[rest]` and `PGRST_…`, by PostgREST's name.
@@ -78,6 +81,7 @@ impl Config {
             Database::FIELDS,
             Jwt::FIELDS,
             Auth::FIELDS,
+            Jobs::FIELDS,
             Rest::FIELDS,
             Stack::FIELDS,
             Log::FIELDS,
@@ -98,6 +102,7 @@ impl Config {
             db: Database::load(&layers, &mut effective, &mut problems),
             jwt: Jwt::load(&layers, &mut effective, &mut problems),
             auth: Auth::load(&layers, &mut effective, &mut problems),
+            jobs: Jobs::load(&layers, &mut effective, &mut problems),
             rest: Rest::load(&layers, &mut effective, &mut problems),
             postgrest: postgrest
                 .iter()
@@ -191,6 +196,7 @@ impl Config {
             db: self.db.with_live_of(&next.db),
             jwt: self.jwt.with_live_of(&next.jwt),
             auth: self.auth.with_live_of(&next.auth),
+            jobs: self.jobs.with_live_of(&next.jobs),
             rest: self.rest.with_live_of(&next.rest),
             stack: self.stack.with_live_of(&next.stack),
             log: self.log.with_live_of(&next.log),
@@ -239,6 +245,14 @@ impl Config {
             problems.push(
                 "auth.access_token_ttl and auth.refresh_token_ttl must be at least 1 second"
                     .to_owned(),
+            );
+        }
+        if self.jobs.concurrency == 0
+            || self.jobs.poll_interval_s < 0.01
+            || self.jobs.timeout_s == 0
+        {
+            problems.push(
+                "jobs.concurrency and jobs.timeout_s must be at least 1, jobs.poll_interval_s at least 0.01".to_owned(),
             );
         }
         if self

@@ -152,6 +152,32 @@ section! {
 }
 
 section! {
+    /// Background jobs.
+    Jobs in "jobs" {
+        /// Serve `/jobs/v1`.
+        enabled: bool = true, "JOBS_ENABLED";
+        /// `/readyz` fails while no worker is alive. Always so in `sb dev`, which runs one.
+        expect_worker: bool = false, "JOBS_EXPECT_WORKER";
+        /// `sb dev` runs a worker in its own process.
+        dev_inprocess: bool = true, "JOBS_DEV_INPROCESS";
+        /// Queues a worker serves. Empty: all there are.
+        queues: Vec<String> = Vec::new(), "JOBS_QUEUES";
+        /// Jobs a worker runs at a time.
+        concurrency: usize = 10, "JOBS_CONCURRENCY";
+        /// Longest pause between two looks at the queue, in seconds. A worker is woken earlier by what is enqueued through `sb`.
+        poll_interval_s: f64 = 1.0, "JOBS_POLL_INTERVAL_S";
+        /// Seconds that running jobs may take to end when a worker stops; then they are handed back.
+        drain_timeout_s: u64 = 30, "JOBS_DRAIN_TIMEOUT_S";
+        /// Seconds an attempt may take, unless the job or its kind says otherwise.
+        timeout_s: u64 = 300, "JOBS_TIMEOUT_S";
+        /// Days that finished jobs are kept.
+        history_days: u16 = 7, "JOBS_HISTORY_DAYS";
+        /// Days that dead letters are kept.
+        dead_days: u16 = 30, "JOBS_DEAD_DAYS";
+    }
+}
+
+section! {
     /// The gateway to PostgREST. Any setting of PostgREST itself can stand here too, under PostgREST's name (`db-max-rows = 1000`).
     Rest in "rest" {
         /// A PostgREST that runs elsewhere. Unset: `sb` runs one.

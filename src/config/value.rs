@@ -77,6 +77,23 @@ macro_rules! whole_number {
 }
 whole_number!(u16, u32, u64, usize);
 
+impl Setting for f64 {
+    fn from_toml(value: &toml::Value) -> Result<Self, String> {
+        Self::from_text(&value.to_string())
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let number = text.trim().parse::<Self>().ok();
+        number
+            .filter(|number| number.is_finite() && *number >= 0.0)
+            .ok_or_else(|| "a number that is not negative".to_owned())
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl Setting for PathBuf {
     fn from_toml(value: &toml::Value) -> Result<Self, String> {
         String::from_toml(value).map(Self::from)

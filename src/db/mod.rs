@@ -2,7 +2,10 @@
 //!
 //! - [`Db::begin`] opens a transaction **as a caller**: role and claims are set with `set local`, so they end with
 //!   the transaction. This is what every request that touches users' rows uses.
+//! - [`Db::begin_job`] is the same for a background job, on connections of its own, so that jobs and requests do not
+//!   wait for each other.
 //! - [`Db::auth`] is `sb`'s own least-privilege role for the tables of schema `auth`; it cannot see users' rows.
+//!   [`Db::jobs`] is the one for schema `jobs`.
 //! - [`Db::owner`] is a fresh connection as the database owner, for migrations and commands of an operator.
 //!
 //! Only this folder holds raw clients. A connection goes back to its pool only when its last statement or
@@ -25,10 +28,14 @@ pub use listen::{Listener, Notice};
 pub use pool::{SystemConnection, SystemPool};
 pub use sql::{quote_identifier, quote_literal};
 pub use tokio_postgres::Row;
-pub use tx::{Connection, Tx};
+pub use tokio_postgres::types::{Json, ToSql};
+pub use tx::{Canceller, Connection, Tx};
 
 use crate::identity::Caller;
 use pool::Pool;
+
+/// The worker claims, completes, beats and promotes; a few of these may coincide.
+const JOBS_CONNECTIONS: usize = 4;
 
 /// How to reach the database and how much of it to use.
 #[derive(Debug, Clone)]
@@ -39,6 +46,10 @@ pub struct DbOptions {
     pub authenticator: Target,
     /// The role `sb_auth`: the auth service.
     pub auth: Target,
+    /// The role `sb_jobs`: the job queue.
+    pub jobs: Target,
+    /// Connections for the transactions of jobs.
+    pub jobs_pool_max_size: usize,
     /// Connections of the callers' pool; the auth pool gets half of it, at least two.
     pub pool_max_size: usize,
     /// How long to wait for a free connection.
@@ -54,6 +65,8 @@ pub struct DbOptions {
 pub struct Db {
     callers: Pool,
     auth: SystemPool,
+    jobs: SystemPool,
+    job_callers: Pool,
     owner: Target,
     allowed_roles: std::sync::Arc<[String]>,
 }
@@ -69,6 +82,8 @@ impl Db {
                 (options.pool_max_size / 2).max(2),
                 timeouts,
             )),
+            jobs: SystemPool::new(Pool::new(&options.jobs, JOBS_CONNECTIONS, timeouts)),
+            job_callers: Pool::new(&options.authenticator, options.jobs_pool_max_size, timeouts),
             owner: options.owner,
             allowed_roles: options.allowed_roles.into(),
         }
@@ -79,15 +94,45 @@ impl Db {
     /// # Errors
     /// [`DbError::RoleNotAllowed`] when the caller's role is none of `db.allowed_roles`.
     pub async fn begin(&self, caller: &Caller) -> Result<Tx, DbError> {
-        if !self.allowed_roles.iter().any(|role| role == caller.role()) {
-            return Err(DbError::RoleNotAllowed(caller.role().to_owned()));
-        }
+        self.check_role(caller)?;
         Tx::begin_as(self.callers.get().await?, caller).await
+    }
+
+    /// Begins a transaction as `caller` for a background job, each of whose statements may run for `statement_timeout`.
+    ///
+    /// # Errors
+    /// [`DbError::RoleNotAllowed`] when the caller's role is none of `db.allowed_roles`.
+    pub async fn begin_job(
+        &self,
+        caller: &Caller,
+        statement_timeout: Duration,
+    ) -> Result<Tx, DbError> {
+        self.check_role(caller)?;
+        let tx = Tx::begin_as(self.job_callers.get().await?, caller).await?;
+        let milliseconds = statement_timeout.as_millis().to_string();
+        tx.execute(
+            "select set_config('statement_timeout', $1, true)",
+            &[&milliseconds],
+        )
+        .await?;
+        Ok(tx)
+    }
+
+    fn check_role(&self, caller: &Caller) -> Result<(), DbError> {
+        if self.allowed_roles.iter().any(|role| role == caller.role()) {
+            return Ok(());
+        }
+        Err(DbError::RoleNotAllowed(caller.role().to_owned()))
     }
 
     /// The auth service's own role `sb_auth`.
     pub fn auth(&self) -> &SystemPool {
         &self.auth
+    }
+
+    /// The job queue's own role `sb_jobs`.
+    pub fn jobs(&self) -> &SystemPool {
+        &self.jobs
     }
 
     /// A new connection as the database owner, closed when dropped. It bypasses row level security.
@@ -115,11 +160,13 @@ impl Db {
             .map_err(|_| DbError::PoolTimeout)?
     }
 
-    /// Open, idle and waiting counts of the callers' and the auth pool, for metrics.
-    fn pool_status(&self) -> [(&'static str, deadpool_postgres::Status); 2] {
+    /// Open, idle and waiting counts by pool, for metrics.
+    fn pool_status(&self) -> [(&'static str, deadpool_postgres::Status); 4] {
         [
             ("callers", self.callers.status()),
             ("auth", self.auth.status()),
+            ("jobs", self.jobs.status()),
+            ("job_callers", self.job_callers.status()),
         ]
     }
 
@@ -127,5 +174,7 @@ impl Db {
     pub fn close(&self) {
         self.callers.close();
         self.auth.close();
+        self.jobs.close();
+        self.job_callers.close();
     }
 }

@@ -5,15 +5,22 @@ use std::time::Duration;
 
 use deadpool::managed::QueueMode;
 use deadpool_postgres::{ManagerConfig, Object, RecyclingMethod, Runtime, Status};
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{CancelToken, Row};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::is_outdated;
 use super::{DbError, Target, Tx};
 
 /// A pool for one login role.
-#[derive(Debug, Clone)]
-pub(super) struct Pool(deadpool_postgres::Pool);
+#[derive(Clone)]
+pub(super) struct Pool(deadpool_postgres::Pool, MakeRustlsConnect);
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Pool").field(&self.0).finish()
+    }
+}
 
 impl Pool {
     pub(super) fn new(
@@ -45,12 +52,13 @@ impl Pool {
             .create_timeout(Some(wait))
             .build()
             .expect("a runtime is set, so timeouts can be used");
-        Self(pool)
+        Self(pool, target.tls.clone())
     }
 
     pub(super) async fn get(&self) -> Result<Pooled, DbError> {
         Ok(Pooled {
             client: Some(self.0.get().await?),
+            tls: self.1.clone(),
             clean: AtomicBool::new(true),
             retired: AtomicBool::new(false),
         })
@@ -66,11 +74,19 @@ impl Pool {
 }
 
 /// A borrowed connection. Dropped while a statement runs or a transaction is open, it is closed, not reused.
-#[derive(Debug)]
 pub(super) struct Pooled {
     client: Option<Object>,
+    tls: MakeRustlsConnect,
     clean: AtomicBool,
     retired: AtomicBool,
+}
+
+impl std::fmt::Debug for Pooled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pooled")
+            .field("clean", &self.clean)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Pooled {
@@ -78,6 +94,10 @@ impl Pooled {
         self.client
             .as_ref()
             .expect("the client is only taken in drop")
+    }
+
+    pub(super) fn canceller(&self) -> (CancelToken, MakeRustlsConnect) {
+        (self.client().cancel_token(), self.tls.clone())
     }
 
     /// From here on a drop closes the connection …

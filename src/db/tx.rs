@@ -1,10 +1,11 @@
 //! Transactions: role and claims live and die with them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::is_outdated;
 use super::pool::Pooled;
@@ -19,10 +20,20 @@ const SET_CALLER: &str = "
          , set_config('request.jwt.claim.email', $4, true)";
 
 /// An open transaction. Dropping it closes the connection, which rolls it back.
-#[derive(Debug)]
 pub struct Tx {
     connection: Pooled,
     failed: AtomicBool,
+    after_commit: Mutex<Vec<AfterCommit>>,
+}
+
+type AfterCommit = Box<dyn FnOnce() + Send>;
+
+impl std::fmt::Debug for Tx {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tx")
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Tx {
@@ -40,19 +51,21 @@ impl Tx {
             client.batch_execute("begin"),
             client.execute(&set_caller, &params)
         )?;
-        Ok(Self {
+        Ok(Self::open(connection))
+    }
+
+    fn open(connection: Pooled) -> Self {
+        Self {
             connection,
             failed: AtomicBool::new(false),
-        })
+            after_commit: Mutex::default(),
+        }
     }
 
     pub(super) async fn begin_system(connection: Pooled) -> Result<Self, DbError> {
         connection.mark_dirty();
         connection.client().batch_execute("begin").await?;
-        Ok(Self {
-            connection,
-            failed: AtomicBool::new(false),
-        })
+        Ok(Self::open(connection))
     }
 
     /// Runs a statement and returns its rows. `sql` must be static text: it is prepared once per connection.
@@ -124,6 +137,25 @@ impl Tx {
         self.note(self.connection.client().batch_execute(sql).await)
     }
 
+    /// Runs `then` once the transaction has committed, and not if it never does.
+    pub fn after_commit(&self, then: impl FnOnce() + Send + 'static) {
+        let mut waiting = self
+            .after_commit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        waiting.push(Box::new(then));
+    }
+
+    /// Goes on as the login role instead of the caller. For the last statements of a transaction only.
+    pub async fn leave_caller(&self) -> Result<(), DbError> {
+        self.batch_execute("set local role none").await
+    }
+
+    /// Stops the statement that runs on this connection, from outside.
+    pub fn canceller(&self) -> Canceller {
+        Canceller(self.connection.canceller())
+    }
+
     /// Keeps what was done.
     ///
     /// # Errors
@@ -136,6 +168,10 @@ impl Tx {
         }
         self.connection.client().batch_execute("commit").await?;
         self.connection.mark_clean();
+        let waiting = self.after_commit.into_inner();
+        for then in waiting.unwrap_or_else(PoisonError::into_inner) {
+            then();
+        }
         Ok(())
     }
 
@@ -169,6 +205,21 @@ impl Tx {
             }
         }
         Ok(result?)
+    }
+}
+
+/// Asks the server to stop what a connection is doing.
+#[expect(
+    missing_debug_implementations,
+    reason = "it holds a connection's cancel key"
+)]
+pub struct Canceller((tokio_postgres::CancelToken, MakeRustlsConnect));
+
+impl Canceller {
+    /// Sends the request; the statement then fails, unless it has just ended.
+    pub async fn cancel(self) -> Result<(), DbError> {
+        let Self((token, tls)) = self;
+        Ok(token.cancel_query(tls).await?)
     }
 }
 

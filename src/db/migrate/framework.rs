@@ -18,6 +18,8 @@ pub struct RolePasswords {
     pub authenticator: Secret,
     /// Of `sb_auth`.
     pub auth: Secret,
+    /// Of `sb_jobs`.
+    pub jobs: Secret,
 }
 
 /// Applies what is missing as the owner `target`, then makes roles and grants what the settings say. Returns the
@@ -55,6 +57,7 @@ async fn apply_locked(
     let roles = [
         ("authenticator", &passwords.authenticator),
         ("sb_auth", &passwords.auth),
+        ("sb_jobs", &passwords.jobs),
     ];
     for (role, password) in roles {
         set_password(connection, target, role, password).await?;

@@ -1,0 +1,246 @@
+//! Writes down how attempts ended, many at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::Shared;
+use crate::db::DbError;
+use crate::jobs::JobError;
+use crate::jobs::model::{Claimed, JobId};
+use crate::jobs::queries::{self, Ended};
+
+/// At most this many in one statement.
+const BATCH: usize = 500;
+
+/// How long a result waits for others while more jobs run.
+const WAIT: Duration = Duration::from_millis(5);
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Done, with a result.
+    Succeeded {
+        id: JobId,
+        lease: i32,
+        result: Option<Value>,
+    },
+    /// Anything else.
+    Ended {
+        id: JobId,
+        lease: i32,
+        outcome: &'static str,
+        error: Option<String>,
+        delay_s: Option<f64>,
+    },
+    /// Nothing comes after this.
+    Flush,
+}
+
+impl Outcome {
+    pub(super) fn succeeded(id: JobId, lease: i32, result: Value) -> Self {
+        let result = Some(result).filter(|result| !result.is_null());
+        Self::Succeeded { id, lease, result }
+    }
+
+    pub(super) fn failed(id: JobId, lease: i32, error: JobError) -> Self {
+        let (outcome, error, delay_s) = match error {
+            JobError::Failed(text) => ("failed", Some(text), None),
+            JobError::Discard(text) => ("discarded", Some(text), None),
+            JobError::Snooze(delay) => ("snoozed", None, Some(delay.as_secs_f64())),
+        };
+        // Postgres keeps no zero bytes.
+        let error = error.map(|text| text.replace('\0', "\u{fffd}"));
+        Self::Ended {
+            id,
+            lease,
+            outcome,
+            error,
+            delay_s,
+        }
+    }
+
+    pub(super) fn cancelled(id: JobId, lease: i32) -> Self {
+        Self::Ended {
+            id,
+            lease,
+            outcome: "cancelled",
+            error: None,
+            delay_s: None,
+        }
+    }
+
+    pub(super) fn released(job: &Claimed) -> Self {
+        Self::Ended {
+            id: job.id,
+            lease: job.lease,
+            outcome: "released",
+            error: None,
+            delay_s: None,
+        }
+    }
+}
+
+/// What goes out together.
+#[derive(Debug, Default)]
+struct Batch {
+    ids: Vec<JobId>,
+    leases: Vec<i32>,
+    results: Vec<Option<Value>>,
+    ended: Ended,
+    last: bool,
+}
+
+impl Batch {
+    fn add(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Succeeded { id, lease, result } => {
+                self.ids.push(id);
+                self.leases.push(lease);
+                self.results.push(result);
+            }
+            Outcome::Ended {
+                id,
+                lease,
+                outcome,
+                error,
+                delay_s,
+            } => {
+                self.ended.ids.push(id);
+                self.ended.leases.push(lease);
+                self.ended.outcomes.push(outcome);
+                self.ended.errors.push(error);
+                self.ended.delays_s.push(delay_s);
+            }
+            Outcome::Flush => self.last = true,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.ids.len() + self.ended.ids.len()
+    }
+}
+
+/// Until [`Outcome::Flush`].
+pub(super) async fn run(shared: Arc<Shared>, mut outcomes: mpsc::UnboundedReceiver<Outcome>) {
+    loop {
+        let mut batch = Batch::default();
+        let Some(first) = outcomes.recv().await else {
+            return;
+        };
+        batch.add(first);
+        gather(&shared, &mut outcomes, &mut batch).await;
+        write(&shared, &mut batch).await;
+        if batch.last {
+            return;
+        }
+    }
+}
+
+/// Takes what is there, and waits a little for more while more is running.
+async fn gather(
+    shared: &Shared,
+    outcomes: &mut mpsc::UnboundedReceiver<Outcome>,
+    batch: &mut Batch,
+) {
+    let until = tokio::time::Instant::now() + WAIT;
+    while batch.len() < BATCH && !batch.last {
+        match outcomes.try_recv() {
+            Ok(outcome) => batch.add(outcome),
+            Err(_) if shared.outstanding() == 0 => return,
+            Err(_) => match tokio::time::timeout_at(until, outcomes.recv()).await {
+                Ok(Some(outcome)) => batch.add(outcome),
+                _ => return,
+            },
+        }
+    }
+}
+
+/// Until it is written, or until the jobs are not ours any more.
+async fn write(shared: &Shared, batch: &mut Batch) {
+    let mut pause = Duration::from_millis(50);
+    while batch.len() > 0 {
+        match try_write(shared, batch).await {
+            Ok(()) => return,
+            Err(error) if error.is_transient() || error.code().is_some_and(is_conflict) => {
+                tracing::warn!(error = %error, jobs = batch.len(), "finished jobs could not be written yet");
+            }
+            Err(error) => {
+                // One bad value must not keep the others from being written.
+                tracing::error!(error = %error, jobs = batch.len(), "finished jobs could not be written");
+                write_singly(shared, batch).await;
+                return;
+            }
+        }
+        if shared.drained.is_cancelled() && pause > Duration::from_secs(3) {
+            tracing::error!(
+                jobs = batch.len(),
+                "the database stayed away; these jobs will run again"
+            );
+            return;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
+fn is_conflict(code: &crate::db::SqlState) -> bool {
+    use crate::db::SqlState;
+    [
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::QUERY_CANCELED,
+    ]
+    .contains(code)
+}
+
+async fn try_write(shared: &Shared, batch: &mut Batch) -> Result<(), DbError> {
+    let connection = shared.jobs.db.jobs().connection().await?;
+    if !batch.ids.is_empty() {
+        let keys = (batch.ids.as_slice(), batch.leases.as_slice());
+        let kept = queries::succeed(&connection, keys, &batch.results).await?;
+        report_lost(&batch.ids, kept);
+        batch.ids.clear();
+    }
+    if !batch.ended.ids.is_empty() {
+        let kept = queries::end(&connection, &batch.ended).await?;
+        report_lost(
+            &batch.ended.ids,
+            kept.into_iter().map(|(id, _)| id).collect(),
+        );
+        batch.ended.ids.clear();
+    }
+    Ok(())
+}
+
+async fn write_singly(shared: &Shared, batch: &mut Batch) {
+    let ids = std::mem::take(&mut batch.ids);
+    let leases = std::mem::take(&mut batch.leases);
+    let results = std::mem::take(&mut batch.results);
+    for ((id, lease), result) in ids.into_iter().zip(leases).zip(results) {
+        let mut single = Batch::default();
+        single.add(Outcome::Succeeded { id, lease, result });
+        if let Err(error) = try_write(shared, &mut single).await {
+            let text = format!("the result could not be stored: {error}");
+            batch.add(Outcome::failed(id, lease, JobError::Failed(text)));
+        }
+    }
+    if let Err(error) = try_write(shared, batch).await {
+        tracing::error!(error = %error, jobs = batch.len(), "these jobs will run again");
+    }
+}
+
+fn report_lost(ids: &[JobId], kept: Vec<JobId>) {
+    if ids.len() == kept.len() {
+        return;
+    }
+    for id in ids.iter().filter(|id| !kept.contains(id)) {
+        tracing::warn!(
+            job.id = id,
+            "job {id} ended here after it was taken over or cancelled; that result is dropped"
+        );
+    }
+}

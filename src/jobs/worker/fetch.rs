@@ -1,0 +1,232 @@
+//! Claims jobs: enough ahead that runners never wait, not so many that they lie here while another worker is idle.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+use super::{Shared, lock};
+use crate::db::{DbError, Notice, SystemConnection};
+use crate::jobs::model::{Claimed, JobId};
+use crate::jobs::queries::{self, Claim, Waiting};
+
+/// Most jobs claimed ahead.
+const MOST: usize = 500;
+
+/// Work for about this long is claimed ahead.
+const AHEAD: Duration = Duration::from_millis(100);
+
+/// A look at a whole queue may take this part of the time, as index entries of finished jobs make it slow while an old
+/// snapshot is held somewhere.
+const FULL_SHARE: u32 = 20;
+
+/// Where claims of a queue have got to.
+#[derive(Debug)]
+struct Queue {
+    /// The last job claimed, by priority.
+    marks: BTreeMap<i16, (DateTime<Utc>, JobId)>,
+    /// Until then only what lies behind the marks is looked at.
+    next_full: Instant,
+    last_key: String,
+}
+
+impl Queue {
+    fn new() -> Self {
+        Self {
+            marks: BTreeMap::new(),
+            next_full: Instant::now(),
+            last_key: String::new(),
+        }
+    }
+
+    fn mark(&mut self, claimed: &[Claimed]) {
+        for job in claimed {
+            let mark = self
+                .marks
+                .entry(job.priority)
+                .or_insert((job.run_at, job.id));
+            *mark = (*mark).max((job.run_at, job.id));
+        }
+    }
+}
+
+/// Until the worker drains.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut notices = shared.jobs.listener.subscribe("sb_jobs");
+    let mut queues: HashMap<String, Queue> = HashMap::new();
+    let mut pause = Duration::from_millis(100);
+    while !shared.draining.is_cancelled() {
+        let next = match round(&shared, &mut queues).await {
+            Ok(next) => {
+                pause = Duration::from_millis(100);
+                next
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, retry_ms = pause.as_millis(), "jobs cannot be claimed");
+                pause = (pause * 2).min(Duration::from_secs(5));
+                Next::At(Instant::now() + pause)
+            }
+        };
+        wait(&shared, &mut notices, next).await;
+    }
+}
+
+/// When to look again.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    /// As soon as there is room.
+    Room,
+    /// When woken, at this time at the latest.
+    At(Instant),
+}
+
+async fn wait(shared: &Shared, notices: &mut tokio::sync::broadcast::Receiver<Notice>, next: Next) {
+    let until = match next {
+        Next::Room => {
+            let room = async {
+                while shared.free() == 0 {
+                    shared.room.notified().await;
+                }
+            };
+            tokio::select! {
+                () = room => {}
+                () = shared.draining.cancelled() => {}
+            }
+            return;
+        }
+        Next::At(until) => until,
+    };
+    tokio::select! {
+        () = shared.draining.cancelled() => {}
+        () = shared.jobs.wake.woken() => {}
+        notice = notices.recv() => {
+            if notice == Err(tokio::sync::broadcast::error::RecvError::Closed) {
+                tokio::time::sleep_until(until).await;
+            }
+        }
+        () = tokio::time::sleep_until(until) => {}
+    }
+}
+
+/// One look at everything.
+async fn round(shared: &Shared, queues: &mut HashMap<String, Queue>) -> Result<Next, DbError> {
+    let connection = shared.jobs.db.jobs().connection().await?;
+    let due = queries::promote(&connection).await?;
+    let only = Some(shared.options.queues.as_slice()).filter(|queues| !queues.is_empty());
+    let waiting = queries::waiting(&connection, only).await?;
+    let now = Instant::now();
+    let mut next = now + shared.jittered_poll();
+    if let Some(due) = due {
+        next = next.min(now + Duration::from_secs_f64(due.clamp(0.0, 3_600.0)));
+    }
+    // Each queue in turn gives a batch, until none has more or there is no room.
+    let mut left: Vec<&Waiting> = waiting.iter().filter(|it| it.plain || it.keyed).collect();
+    while !left.is_empty() {
+        let mut more = Vec::new();
+        for waiting in left {
+            let free = shared.free();
+            if free == 0 {
+                return Ok(Next::Room);
+            }
+            let queue = queues
+                .entry(waiting.queue.clone())
+                .or_insert_with(Queue::new);
+            // Once it is allowed again, the whole queue is looked at.
+            let full_at = queue.next_full;
+            let claimed = claim(shared, &connection, waiting, queue, free).await?;
+            if claimed >= free {
+                more.push(waiting);
+            } else if full_at == queue.next_full && waiting.plain {
+                next = next.min(full_at);
+            }
+        }
+        left = more;
+    }
+    Ok(Next::At(next))
+}
+
+async fn claim(
+    shared: &Shared,
+    connection: &SystemConnection,
+    waiting: &Waiting,
+    queue: &mut Queue,
+    free: usize,
+) -> Result<usize, DbError> {
+    let mut claimed = 0;
+    let order = |taken: usize| Claim {
+        queue: &waiting.queue,
+        worker: shared.id(),
+        limit: i64::try_from(free - taken).unwrap_or(i64::MAX),
+        names: &shared.names,
+        patterns: &shared.patterns,
+    };
+    if waiting.keyed {
+        let tx = shared.jobs.db.jobs().begin().await?;
+        let keyed = queries::claim_keyed(&tx, &order(0), &queue.last_key).await;
+        let (jobs, last) = tx.finish(keyed).await?;
+        claimed += jobs.len();
+        queue.last_key = last;
+        shared.push(jobs);
+    }
+    if !waiting.plain {
+        return Ok(claimed);
+    }
+    for (priority, mark) in queue.marks.clone() {
+        if claimed >= free {
+            return Ok(claimed);
+        }
+        let jobs = queries::claim_after(connection, &order(claimed), priority, mark).await?;
+        claimed += jobs.len();
+        queue.mark(&jobs);
+        shared.push(jobs);
+    }
+    if claimed < free && Instant::now() >= queue.next_full {
+        let begun = Instant::now();
+        let jobs = queries::claim_all(connection, &order(claimed)).await?;
+        queue.next_full = Instant::now() + begun.elapsed() * FULL_SHARE;
+        claimed += jobs.len();
+        queue.mark(&jobs);
+        shared.push(jobs);
+    }
+    Ok(claimed)
+}
+
+impl Shared {
+    /// How many more jobs to claim.
+    fn free(&self) -> usize {
+        if self.draining.is_cancelled() || self.lost.load(Ordering::Acquire) {
+            return 0;
+        }
+        let mean = self.mean_us.load(Ordering::Relaxed).max(1);
+        let ahead = u64::try_from(AHEAD.as_micros()).unwrap_or(u64::MAX) / mean;
+        let concurrency = self.options.concurrency.max(1);
+        let wanted = concurrency
+            .saturating_mul(usize::try_from(ahead).unwrap_or(usize::MAX))
+            .clamp(concurrency, MOST.max(concurrency));
+        let free = wanted.saturating_sub(self.outstanding());
+        // A full batch now beats a few jobs at a time, as long as runners have work.
+        let starved = lock(&self.buffer).is_empty() && self.running() < concurrency;
+        if free * 2 >= wanted || starved {
+            free
+        } else {
+            0
+        }
+    }
+
+    fn push(&self, jobs: Vec<Claimed>) {
+        let count = jobs.len();
+        lock(&self.buffer).extend(jobs);
+        self.available.add_permits(count);
+    }
+
+    /// Workers that started together do not ask together.
+    fn jittered_poll(&self) -> Duration {
+        let [random] = crate::clock::random_bytes::<1>();
+        self.options
+            .poll_interval
+            .mul_f64(0.8 + 0.4 * f64::from(random) / 255.0)
+    }
+}

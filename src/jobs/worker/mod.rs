@@ -1,0 +1,285 @@
+//! The worker: claims in batches, runs without a transaction, completes in batches.
+//!
+//! ```text
+//! fetch ──► buffer ──► runners (one job each) ──► complete
+//!   ▲                     │ set_progress             │
+//!   └── woken, due, poll  └── cancelled by           └── one statement for many jobs
+//!                             heartbeat or notice
+//! ```
+//!
+//! A worker shows every few seconds that it lives. One that is silent for [`SILENT_AFTER`] is removed by any other, and
+//! its jobs run again elsewhere; should it come back, it notices, stops what it runs and begins anew under another id.
+
+mod complete;
+mod fetch;
+mod heartbeat;
+mod progress;
+mod run;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(super) use progress::Progress;
+
+use super::handler::Handlers;
+use super::model::{Claimed, JobId};
+use super::{Jobs, JobsError, queries};
+use crate::lifecycle::Lifecycle;
+use complete::Outcome;
+
+/// A heartbeat this often.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// A worker silent for this long is dead.
+const SILENT_AFTER: Duration = Duration::from_secs(20);
+
+/// How a worker works.
+#[derive(Debug, Clone)]
+pub struct WorkerOptions {
+    /// Name for people, such as host and process id.
+    pub name: String,
+    /// Queues to serve; empty means every queue there is.
+    pub queues: Vec<String>,
+    /// Jobs that run at a time.
+    pub concurrency: usize,
+    /// Longest pause between two looks at the queue.
+    pub poll_interval: Duration,
+    /// How long running jobs may take to end when the worker stops.
+    pub drain_timeout: Duration,
+    /// How long an attempt may take when neither job nor kind says.
+    pub timeout: Duration,
+    /// Days that finished jobs are kept.
+    pub history_days: u16,
+    /// Days that dead letters are kept.
+    pub dead_days: u16,
+}
+
+/// A running worker.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+}
+
+/// What the tasks of one worker share.
+#[derive(Debug)]
+struct Shared {
+    jobs: Jobs,
+    handlers: Handlers,
+    names: Vec<String>,
+    patterns: Vec<String>,
+    options: WorkerOptions,
+    /// The current registration; another one after a silence.
+    id: AtomicI64,
+    /// Claimed, not begun.
+    buffer: Mutex<VecDeque<Claimed>>,
+    /// One permit for each job in the buffer.
+    available: Semaphore,
+    inflight: Mutex<HashMap<JobId, Running>>,
+    /// A job ended, so there may be room for more.
+    room: Notify,
+    /// Microseconds a job took lately.
+    mean_us: AtomicU64,
+    outcomes: mpsc::UnboundedSender<Outcome>,
+    progress: Progress,
+    /// No more claims.
+    draining: CancellationToken,
+    /// Nothing is left: the other tasks may end.
+    drained: CancellationToken,
+    /// Somebody else has our jobs.
+    lost: AtomicBool,
+}
+
+/// A job that runs.
+#[derive(Debug)]
+struct Running {
+    stop: CancellationToken,
+    why: Arc<Mutex<Option<Stop>>>,
+}
+
+/// Why a running job is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// Somebody cancelled it.
+    Cancelled,
+    /// The worker ends; another one goes on.
+    Released,
+    /// It is not ours any more.
+    Lost,
+}
+
+impl Worker {
+    /// Registers a worker and starts its tasks. It drains when `lifecycle` stops.
+    pub async fn start(
+        jobs: Jobs,
+        handlers: Handlers,
+        options: WorkerOptions,
+        lifecycle: &Lifecycle,
+    ) -> Result<Self, JobsError> {
+        let (names, patterns) = handlers.patterns();
+        let (outcomes, receiver) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            progress: Progress::default(),
+            jobs,
+            handlers,
+            names,
+            patterns,
+            options,
+            id: AtomicI64::new(0),
+            buffer: Mutex::default(),
+            available: Semaphore::new(0),
+            inflight: Mutex::default(),
+            room: Notify::new(),
+            mean_us: AtomicU64::new(10_000),
+            outcomes,
+            draining: CancellationToken::new(),
+            drained: CancellationToken::new(),
+            lost: AtomicBool::new(false),
+        });
+        let connection = shared.jobs.db.jobs().connection().await?;
+        let (history, dead) = (shared.options.history_days, shared.options.dead_days);
+        queries::maintain(&connection, history.into(), dead.into()).await?;
+        drop(connection);
+        shared.register().await?;
+        let tasks = TaskTracker::new();
+        for _ in 0..shared.options.concurrency.max(1) {
+            spawn(&tasks, run::run(Arc::clone(&shared)));
+        }
+        spawn(&tasks, fetch::run(Arc::clone(&shared)));
+        spawn(&tasks, heartbeat::run(Arc::clone(&shared)));
+        spawn(&tasks, heartbeat::cancellations(Arc::clone(&shared)));
+        spawn(&tasks, progress::run(Arc::clone(&shared)));
+        let completer = TaskTracker::new();
+        spawn(&completer, complete::run(Arc::clone(&shared), receiver));
+        tasks.close();
+        completer.close();
+        let worker = Self {
+            shared,
+            tasks: completer.clone(),
+        };
+        let (draining, stopping) = (worker.clone(), lifecycle.stopping());
+        lifecycle.spawn(async move {
+            stopping.cancelled().await;
+            draining.drain(&tasks, &completer).await;
+        });
+        Ok(worker)
+    }
+
+    /// Completes when the worker has ended.
+    pub async fn ended(&self) {
+        self.tasks.wait().await;
+    }
+
+    /// Jobs that run or wait in this process.
+    pub fn inflight(&self) -> usize {
+        self.shared.outstanding()
+    }
+
+    /// Hands back what has not begun, waits for what runs, hands back what does not end in time.
+    async fn drain(&self, tasks: &TaskTracker, completer: &TaskTracker) {
+        let shared = &self.shared;
+        shared.draining.cancel();
+        for job in shared.take_buffer() {
+            shared.send(Outcome::released(&job));
+        }
+        let idle = async {
+            while shared.running() > 0 {
+                shared.room.notified().await;
+            }
+        };
+        if tokio::time::timeout(shared.options.drain_timeout, idle)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                jobs = shared.running(),
+                "jobs did not end in time and are handed back"
+            );
+            shared.stop_all(Stop::Released);
+        }
+        shared.available.close();
+        shared.drained.cancel();
+        tasks.wait().await;
+        shared.send(Outcome::Flush);
+        completer.wait().await;
+        let connection = shared.jobs.db.jobs().connection().await;
+        if let Ok(connection) = connection
+            && let Err(error) = queries::unregister_worker(&connection, shared.id()).await
+        {
+            tracing::debug!(error = %error, "the worker could not be signed off");
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "Worker::drain waits for all of them, and a lifecycle waits for that"
+)]
+fn spawn(tasks: &TaskTracker, task: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(tasks.track_future(task));
+}
+
+impl Shared {
+    fn id(&self) -> i64 {
+        self.id.load(Ordering::Acquire)
+    }
+
+    async fn register(&self) -> Result<(), JobsError> {
+        let tx = self.jobs.db.jobs().begin().await?;
+        let kinds: Vec<_> = self.handlers.kinds().collect();
+        let concurrency = i32::try_from(self.options.concurrency).unwrap_or(i32::MAX);
+        let (name, queues) = (&self.options.name, &self.options.queues);
+        let id = queries::register_worker(&tx, name, queues, concurrency, &kinds).await;
+        let id = tx.finish(id).await?;
+        self.id.store(id, Ordering::Release);
+        self.lost.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    fn send(&self, outcome: Outcome) {
+        // The completer outlives every sender.
+        let _ = self.outcomes.send(outcome);
+    }
+
+    fn running(&self) -> usize {
+        lock(&self.inflight).len()
+    }
+
+    fn outstanding(&self) -> usize {
+        lock(&self.buffer).len() + self.running()
+    }
+
+    fn take_buffer(&self) -> VecDeque<Claimed> {
+        std::mem::take(&mut *lock(&self.buffer))
+    }
+
+    fn stop_all(&self, why: Stop) {
+        for running in lock(&self.inflight).values() {
+            running.stop(why);
+        }
+    }
+
+    fn stop(&self, id: JobId, why: Stop) {
+        if let Some(running) = lock(&self.inflight).get(&id) {
+            running.stop(why);
+        }
+    }
+}
+
+impl Running {
+    /// The first reason counts.
+    fn stop(&self, why: Stop) {
+        lock(&self.why).get_or_insert(why);
+        self.stop.cancel();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

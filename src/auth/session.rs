@@ -39,8 +39,7 @@ pub(super) async fn sign_in_with_password(
     client: &Client,
     origin: Origin,
 ) -> Result<TokenResponse, AuthError> {
-    let (account, checked_hash, attempt) =
-        check_credentials(auth, &grant, client, origin).await?;
+    let (account, checked_hash, attempt) = check_credentials(auth, &grant, client, origin).await?;
     let now = auth.clock().now();
     let session = token::new_session("password", now);
     let is_email = grant.email.is_some_and(|email| !email.is_empty());

@@ -245,7 +245,10 @@ impl Config {
             ("window_seconds", self.auth.rate_limit_window_seconds),
             ("token_per_window", self.auth.rate_limit_token_per_window),
             ("signup_per_window", self.auth.rate_limit_signup_per_window),
-            ("refresh_per_window", self.auth.rate_limit_refresh_per_window),
+            (
+                "refresh_per_window",
+                self.auth.rate_limit_refresh_per_window,
+            ),
         ] {
             if value == 0 {
                 problems.push(format!(

@@ -75,9 +75,9 @@ pub(super) use session::{
     Scope, SignIn, end_sessions, find_session_user, insert_session, mark_seen, sign_in, sign_out,
 };
 pub(super) use user::{
-    Credentials, Device, LiveSession, NewUser, UserChange, count_users, delete_user, find_credentials,
-    find_credentials_by_email, find_credentials_by_phone, find_user, insert_user, list_users,
-    read_user, soft_delete_user, update_user, write_identity,
+    Credentials, Device, LiveSession, NewUser, UserChange, count_users, delete_user,
+    find_credentials, find_credentials_by_email, find_credentials_by_phone, find_user, insert_user,
+    list_users, read_user, soft_delete_user, update_user, write_identity,
 };
 
 use super::model::Client;

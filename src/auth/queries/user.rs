@@ -87,13 +87,22 @@ pub(in crate::auth) struct Device {
     pub(in crate::auth) live_since: DateTime<Utc>,
 }
 
+/// Looks at the newest sessions only: nothing bounds how many an account has.
 macro_rules! is_known_device {
     () => {
         "exists (
            select
-             from auth.sessions s
-            where s.user_id = u.id
-              and s.ip between $2::inet and $3::inet
+             from (
+               select s.ip
+                    , s.not_after
+                    , s.refreshed_at
+                    , s.created_at
+                 from auth.sessions s
+                where s.user_id = u.id
+                order by s.created_at desc
+                limit 100
+             ) s
+            where s.ip between $2::inet and $3::inet
               and (s.not_after is null or s.not_after > $4::timestamptz)
               and coalesce(s.refreshed_at, s.created_at) > $5::timestamptz
          ) as is_known_device"

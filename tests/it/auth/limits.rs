@@ -331,17 +331,19 @@ async fn strangers_cannot_keep_the_owner_out_of_a_known_device() {
     sign_in_from(&app, "2001:db8:0:1:ffff::2", PASSWORD)
         .await
         .ok();
+    for over in ["created_at = 'epoch'", "not_after = '2026-01-01 11:59Z'"] {
+        let sql = format!("update auth.sessions set {over}");
+        app.owner.batch_execute(&sql).await.unwrap();
+        limited(&sign_in_from(&app, "2001:db8:0:1::3", PASSWORD).await, "1");
+        let undo = "update auth.sessions set created_at = '2026-01-01 12:00Z', not_after = null";
+        app.owner.batch_execute(undo).await.unwrap();
+    }
     // The owner's success there is none for the stranger.
     limited(&sign_in_from(&app, "198.51.100.1", WRONG).await, "1");
     for _ in 0..5 {
         let reply = sign_in_from(&app, "2001:db8:0:1::3", WRONG).await;
         reply.refused(400, "invalid_credentials");
     }
-    limited(&sign_in_from(&app, "2001:db8:0:1::3", PASSWORD).await, "1");
-    app.owner
-        .batch_execute("update auth.sessions set created_at = 'epoch'")
-        .await
-        .unwrap();
     limited(&sign_in_from(&app, "2001:db8:0:1::3", PASSWORD).await, "1");
     app.advance(1);
     sign_in_from(&app, "2001:db8:0:1::3", PASSWORD).await.ok();

@@ -38,15 +38,12 @@ impl Buckets {
                 ..State::default()
             };
         }
-        let full_at = state
-            .full_at
-            .get(&client)
-            .map_or(now, |full_at| now.max(*full_at))
-            + step;
+        let known = state.full_at.get(&client).copied();
+        let full_at = known.map_or(now, |full_at| full_at.max(now)) + step;
         if full_at > now + window {
             return Err(full_at - window);
         }
-        if state.full_at.len() >= MAX_CLIENTS {
+        if known.is_none() && state.full_at.len() >= MAX_CLIENTS {
             forget(&mut state.full_at, now);
         }
         state.full_at.insert(client, full_at);

@@ -223,6 +223,7 @@ impl App {
         )
         .await?;
         let jobs = Jobs::new(db.clone(), listener, &lifecycle);
+        jobs.register(&self.handlers).await?;
         let context = Context {
             db,
             clock,

@@ -106,11 +106,12 @@ create table jobs.workers (
   queues text[] not null,
   concurrency integer not null,
   inflight integer not null default 0,
+  heartbeat_s double precision not null default 5,
   started_at timestamptz not null default now(),
   seen_at timestamptz not null default now()
 );
 
-comment on table jobs.workers is 'Running workers. A row whose heartbeat stops is removed and its jobs are handed to others.';
+comment on table jobs.workers is 'Running workers. One that misses four heartbeats is removed, and its jobs are handed to others.';
 
 -- Jobs ------------------------------------------------------------------------
 
@@ -1203,12 +1204,17 @@ create policy own_jobs
   for select
   using (user_id = (select auth.uid()));
 
--- Whatever a project's policy allows, a new job is a waiting one.
-create policy new_jobs_wait
+-- Whatever a project's policy allows: a new job waits, and the framework's own
+-- kinds are not for users.
+create policy new_jobs
   on jobs.pending
   as restrictive
   for insert
-  with check (status in ('scheduled', 'queued'));
+  to anon, authenticated
+  with check (
+    status in ('scheduled', 'queued')
+    and name !~ '^(sb|hook)\.'
+  );
 
 do $$
 declare

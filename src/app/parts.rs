@@ -111,6 +111,7 @@ pub(super) fn worker(config: &Config) -> WorkerOptions {
         queues: config.jobs.queues.clone(),
         concurrency: config.jobs.concurrency,
         poll_interval: Duration::from_secs_f64(config.jobs.poll_interval_s),
+        heartbeat: Duration::from_secs_f64(config.jobs.heartbeat_s),
         drain_timeout: Duration::from_secs(config.jobs.drain_timeout_s),
         timeout: Duration::from_secs(config.jobs.timeout_s),
         history_days: config.jobs.history_days,

@@ -249,10 +249,11 @@ impl Config {
         }
         if self.jobs.concurrency == 0
             || self.jobs.poll_interval_s < 0.01
+            || self.jobs.heartbeat_s < 0.1
             || self.jobs.timeout_s == 0
         {
             problems.push(
-                "jobs.concurrency and jobs.timeout_s must be at least 1, jobs.poll_interval_s at least 0.01".to_owned(),
+                "jobs.concurrency and jobs.timeout_s must be at least 1, jobs.poll_interval_s at least 0.01, jobs.heartbeat_s at least 0.1".to_owned(),
             );
         }
         for (name, value) in [

@@ -176,6 +176,8 @@ section! {
         concurrency: usize = 10, "JOBS_CONCURRENCY";
         /// Longest pause between two looks at the queue, in seconds. A worker is woken earlier by what is enqueued through `sb`.
         poll_interval_s: f64 = 1.0, "JOBS_POLL_INTERVAL_S";
+        /// Seconds between a worker's signs of life. One that misses four is given up, and its jobs run elsewhere.
+        heartbeat_s: f64 = 5.0, "JOBS_HEARTBEAT_S";
         /// Seconds that running jobs may take to end when a worker stops; then they are handed back.
         drain_timeout_s: u64 = 30, "JOBS_DRAIN_TIMEOUT_S";
         /// Seconds an attempt may take, unless the job or its kind says otherwise.

@@ -99,14 +99,15 @@ pub(super) async fn register_worker(
     name: &str,
     queues: &[String],
     concurrency: i32,
+    heartbeat_s: f64,
 ) -> Result<i64, DbError> {
     create_queues(tx, &queues.iter().map(String::as_str).collect::<Vec<_>>()).await?;
     let row = tx
         .query_one(
-            "insert into jobs.workers (name, queues, concurrency)
-               values ($1, $2, $3)
+            "insert into jobs.workers (name, queues, concurrency, heartbeat_s)
+               values ($1, $2, $3, $4)
                returning id",
-            &[&name, &queues, &concurrency],
+            &[&name, &queues, &concurrency, &heartbeat_s],
         )
         .await?;
     Ok(row.get(0))
@@ -747,19 +748,19 @@ pub(super) async fn set_progress(
         .map(drop)
 }
 
-/// Removes workers that have been silent for `after_s` seconds. Returns how many.
-pub(super) async fn bury_workers(tx: &Tx, after_s: f64) -> Result<u64, DbError> {
+/// Removes workers that have missed `beats` heartbeats. Returns how many.
+pub(super) async fn bury_workers(tx: &Tx, beats: f64) -> Result<u64, DbError> {
     tx.execute(
         "with silent as materialized (
                select w.id
                  from jobs.workers w
-                 where w.seen_at < now() - make_interval(secs => $1)
+                 where w.seen_at < now() - make_interval(secs => $1 * w.heartbeat_s)
                  for update skip locked
              )
              delete from jobs.workers w
                using silent s
                where w.id = s.id",
-        &[&after_s],
+        &[&beats],
     )
     .await
 }

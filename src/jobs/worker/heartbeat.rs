@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{HEARTBEAT, SILENT_AFTER, Shared, Stop, lock};
+use super::{MISSED_BEATS, Shared, Stop, lock};
 use crate::db::{DbError, Notice};
 use crate::jobs::model::JobId;
 use crate::jobs::queries;
 
 /// Until the worker has drained.
 pub(super) async fn run(shared: Arc<Shared>) {
-    let mut ticks = tokio::time::interval(HEARTBEAT);
+    let mut ticks = tokio::time::interval(shared.options.heartbeat);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut last_beat, mut first) = (Instant::now(), true);
     loop {
@@ -26,7 +26,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             Err(error) => {
                 tracing::warn!(error = %error, "the heartbeat could not be written");
                 // Whoever can reach the database takes our jobs over now.
-                if last_beat.elapsed() >= SILENT_AFTER {
+                if last_beat.elapsed() >= shared.options.heartbeat * MISSED_BEATS {
                     shared.give_up();
                 }
                 continue;
@@ -82,7 +82,7 @@ async fn beat(shared: &Shared) -> Result<(), DbError> {
 async fn rescue(shared: &Shared, first: bool) -> Result<(), DbError> {
     let tx = shared.jobs.db.jobs().begin().await?;
     let result = async {
-        let dead = queries::bury_workers(&tx, SILENT_AFTER.as_secs_f64()).await?;
+        let dead = queries::bury_workers(&tx, MISSED_BEATS.into()).await?;
         // The first time also whatever belongs to nobody, as in a database that was copied.
         if dead == 0 && !first {
             return Ok((0, 0));

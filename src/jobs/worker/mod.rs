@@ -7,7 +7,7 @@
 //!                             heartbeat or notice
 //! ```
 //!
-//! A worker shows every few seconds that it lives. One that is silent for [`SILENT_AFTER`] is removed by any other, and
+//! A worker shows every few seconds that it lives. One that misses [`MISSED_BEATS`] is removed by any other, and
 //! its jobs run again elsewhere; should it come back, it notices, stops what it runs and begins anew under another id.
 
 mod complete;
@@ -34,11 +34,8 @@ use crate::db::DbError;
 use crate::lifecycle::Lifecycle;
 use complete::{Outcome, Ticket};
 
-/// A heartbeat this often.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-
-/// A worker silent for this long is dead.
-const SILENT_AFTER: Duration = Duration::from_secs(20);
+/// A worker that misses so many heartbeats is dead.
+const MISSED_BEATS: u32 = 4;
 
 /// How a worker works.
 #[derive(Debug, Clone)]
@@ -51,6 +48,8 @@ pub struct WorkerOptions {
     pub concurrency: usize,
     /// Longest pause between two looks at the queue.
     pub poll_interval: Duration,
+    /// Pause between two signs of life.
+    pub heartbeat: Duration,
     /// How long running jobs may take to end when the worker stops.
     pub drain_timeout: Duration,
     /// How long an attempt may take when neither job nor kind says.
@@ -239,7 +238,8 @@ impl Shared {
         let tx = self.jobs.db.jobs().begin().await?;
         let concurrency = i32::try_from(self.options.concurrency).unwrap_or(i32::MAX);
         let (name, queues) = (&self.options.name, &self.options.queues);
-        let id = queries::register_worker(&tx, name, queues, concurrency).await;
+        let beat = self.options.heartbeat.as_secs_f64();
+        let id = queries::register_worker(&tx, name, queues, concurrency, beat).await;
         let id = tx.finish(id).await?;
         self.id.store(id, Ordering::Release);
         self.lost.store(false, Ordering::Release);

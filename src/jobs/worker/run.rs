@@ -34,19 +34,20 @@ enum Left {
 pub(super) async fn run(shared: Arc<Shared>) {
     while let Ok(permit) = shared.available.acquire().await {
         permit.forget();
-        let Some(job) = lock(&shared.buffer).pop_front() else {
+        let Some((job, stop, why)) = shared.begin() else {
             continue;
         };
         if shared.draining.is_cancelled() {
             shared.send(Outcome::released(Ticket::of(&job)));
+            lock(&shared.inflight).remove(&job.id);
         } else {
-            attempt(&shared, job).await;
+            attempt(&shared, job, stop, &why).await;
         }
         shared.room.notify_one();
     }
 }
 
-async fn attempt(shared: &Arc<Shared>, job: Claimed) {
+async fn attempt(shared: &Arc<Shared>, job: Claimed, stop: CancellationToken, why: &Reason) {
     let (id, ticket) = (job.id, Ticket::of(&job));
     let span = tracing::info_span!(
         "job",
@@ -54,12 +55,6 @@ async fn attempt(shared: &Arc<Shared>, job: Claimed) {
         job.name = job.name,
         job.attempt = job.attempts
     );
-    let (stop, why) = (CancellationToken::new(), Arc::new(Mutex::new(None)));
-    let running = Running {
-        stop: stop.clone(),
-        why: Arc::clone(&why),
-    };
-    lock(&shared.inflight).insert(id, running);
     let started = Instant::now();
     let left = execute(shared, &job, stop).instrument(span.clone()).await;
     let took = started.elapsed();
@@ -76,7 +71,7 @@ async fn attempt(shared: &Arc<Shared>, job: Claimed) {
             let text = format!("the attempt took longer than {} s", limit.as_secs_f64());
             Some(Outcome::failed(ticket, JobError::Failed(text)))
         }
-        Left::Stopped => match *lock(&why) {
+        Left::Stopped => match *lock(why) {
             Some(Stop::Cancelled) => Some(Outcome::cancelled(ticket)),
             Some(Stop::Lost) => None,
             _ => Some(Outcome::released(ticket)),
@@ -203,7 +198,23 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> JobError {
     JobError::Failed(format!("the handler panicked: {text}"))
 }
 
+/// Why a job was stopped, once it was.
+type Reason = Arc<Mutex<Option<Stop>>>;
+
 impl Shared {
+    /// Takes a job out of the buffer. It counts as running before it stops counting as waiting, so that a drain sees it.
+    fn begin(&self) -> Option<(Claimed, CancellationToken, Reason)> {
+        let mut buffer = lock(&self.buffer);
+        let job = buffer.pop_front()?;
+        let (stop, why) = (CancellationToken::new(), Reason::default());
+        let running = Running {
+            stop: stop.clone(),
+            why: Arc::clone(&why),
+        };
+        lock(&self.inflight).insert(job.id, running);
+        Some((job, stop, why))
+    }
+
     /// A moving mean, which decides how many jobs are claimed ahead.
     fn note_duration(&self, took: Duration) {
         *lock(&self.last_end) = Instant::now();

@@ -95,6 +95,7 @@ fn options(concurrency: usize) -> WorkerOptions {
         queues: Vec::new(),
         concurrency,
         poll_interval: std::time::Duration::from_millis(100),
+        heartbeat: std::time::Duration::from_millis(500),
         drain_timeout: std::time::Duration::from_millis(200),
         timeout: std::time::Duration::from_secs(30),
         history_days: 7,

@@ -403,25 +403,59 @@ $$;
 
 comment on function hooks.emit(text, jsonb, text[]) is 'Enqueues the deliveries of an event in the transaction of the caller.';
 
-create function hooks.row_text(alias text, only_keys text[])
-returns text
+create function hooks.primary_key(relation oid)
+returns text[]
 language sql
 stable
 set search_path = ''
 as $$
-  select case
-    when only_keys is null then format('to_jsonb(%I)', alias)
-    else (
-      select format('jsonb_build_object(%s)', string_agg(format('%L, %I.%I', k, alias, k), ', '))
-        from unnest(only_keys) as k
-    )
-  end
+  select coalesce(array_agg(a.attname), '{}')
+    from pg_catalog.pg_index i
+    join pg_catalog.pg_attribute a
+      on a.attrelid = i.indrelid
+      and a.attnum = any (i.indkey)
+    where i.indrelid = relation
+      and i.indisprimary
 $$;
 
--- Both transition tables hold the rows of an UPDATE in the order in which they
--- were updated, so that the position pairs them, whatever happened to the key.
--- With only_keys nothing else of a row is touched, and every change delivered.
-create function hooks.deliver_statement(operation text, only_keys text[])
+-- The payload of a change; null when the hook does not want it. The form is
+-- that of Supabase's database webhooks.
+create function hooks.change(hook hooks.subscriptions, operation text, relation oid, record jsonb, old_record jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+  payload jsonb;
+begin
+  if operation = 'UPDATE' and hook.columns is not null and not exists (
+    select
+      from unnest(hook.columns) as c
+      where record -> c is distinct from old_record -> c
+  ) then
+    return null;
+  end if;
+  payload := jsonb_build_object(
+    'type', operation, 'schema', hook.schema_name, 'table', hook.table_name, 'record', record, 'old_record', old_record
+  );
+  if hook.condition is not null and jsonb_path_match(payload, hook.condition, '{}', true) is not true then
+    return null;
+  end if;
+  if pg_catalog.pg_column_size(payload) > 262144 then
+    return payload || jsonb_build_object(
+      'truncated', true,
+      'record', hooks.keys_of(record, hooks.primary_key(relation)),
+      'old_record', hooks.keys_of(old_record, hooks.primary_key(relation))
+    );
+  end if;
+  return payload;
+end
+$$;
+
+-- Delivers all rows of a statement with nothing but their keys, and touches
+-- nothing else of them.
+create function hooks.keys_statement(operation text, keys text[])
 returns text
 language sql
 stable
@@ -429,66 +463,41 @@ set search_path = ''
 as $$
   select format(
     $sql$
-      with change as materialized (
-        select jsonb_build_object(
-            'type', $4, 'schema', $5, 'table', $6, 'record', r.record, 'old_record', r.old_record
-          ) as payload
-          from (%s) as r
-      )
       insert into jobs.pending (
-        name, payload, queue, user_id, role, claims, max_attempts, backoff, backoff_base_s, backoff_max_s, timeout_s, source
+        name, payload, queue, user_id, role, claims, max_attempts, backoff, backoff_base_s, backoff_max_s, timeout_s,
+        source
       )
-        select ($1).target, %s, ($1).queue, null, 'service_role', '{"role": "service_role"}', ($1).max_attempts,
-            coalesce(($2).backoff, 'exponential'), coalesce(($2).backoff_base_s, 5), ($2).backoff_max_s,
-            coalesce(($1).timeout_s, ($2).timeout_s), 'hook:' || ($1).name
-          from change c
-          where %s
+        select ($1).target, jsonb_build_object(
+              'type', $3, 'schema', ($1).schema_name, 'table', ($1).table_name, 'truncated', true,
+              'record', r.record, 'old_record', r.old_record
+            ),
+            ($1).queue, null, 'service_role', '{"role": "service_role"}', ($1).max_attempts, ($2).backoff,
+            ($2).backoff_base_s, ($2).backoff_max_s, ($1).timeout_s, 'hook:' || ($1).name
+          from (%s) as r
     $sql$,
     case operation
-      when 'INSERT' then format('select %s as record, null::jsonb as old_record from new_rows n', hooks.row_text('n', only_keys))
-      when 'DELETE' then format('select null::jsonb as record, %s as old_record from old_rows o', hooks.row_text('o', only_keys))
+      when 'INSERT' then format('select %s as record, null::jsonb as old_record from new_rows r', k.object)
+      when 'DELETE' then format('select null::jsonb as record, %s as old_record from old_rows r', k.object)
       else format(
-        'select n.record, o.old_record
-           from (select %s as record, row_number() over () as position from new_rows n) as n
-           join (select %s as old_record, row_number() over () as position from old_rows o) as o
+        'select n.record, o.record as old_record
+           from (select %1$s as record, row_number() over () as position from new_rows r) as n
+           join (select %1$s as record, row_number() over () as position from old_rows r) as o
              using (position)',
-        hooks.row_text('n', only_keys), hooks.row_text('o', only_keys)
+        k.object
       )
-    end,
-    case
-      when only_keys is null then
-        $sql$case
-              when pg_catalog.pg_column_size(c.payload) <= 262144 then c.payload
-              else jsonb_build_object(
-                'type', $4, 'schema', $5, 'table', $6, 'truncated', true,
-                'record', hooks.keys_of(c.payload -> 'record', $3),
-                'old_record', hooks.keys_of(c.payload -> 'old_record', $3)
-              )
-            end$sql$
-      else $sql$c.payload || '{"truncated": true}'$sql$
-    end,
-    case
-      when only_keys is not null then 'true'
-      else
-        $sql$(
-              ($1).condition is null
-              or jsonb_path_match(c.payload, ($1).condition, '{}', true)
-            )
-            and (
-              $4 <> 'UPDATE'
-              or ($1).columns is null
-              or exists (
-                select
-                  from unnest(($1).columns) as k
-                  where c.payload -> 'record' -> k is distinct from c.payload -> 'old_record' -> k
-              )
-            )$sql$
     end
   )
+    from (
+      select format('jsonb_build_object(%s)', string_agg(format('%L, r.%I', c, c), ', ')) as object
+        from unnest(keys) as c
+    ) as k
 $$;
 
 -- Runs for whoever writes to the table, who needs no right here. It must not
 -- make a write fail that would have succeeded without it.
+--
+-- Both transition tables hold the rows of an UPDATE in the order in which they
+-- were updated, so that the position pairs them, whatever happened to the key.
 create function hooks.changed()
 returns trigger
 language plpgsql
@@ -498,7 +507,6 @@ as $$
 declare
   hook hooks.subscriptions;
   kind jobs.kinds;
-  keys text[];
   is_call boolean;
 begin
   select s.*
@@ -513,26 +521,63 @@ begin
     into kind
     from jobs.kinds k
     where k.name = hook.target;
-  select array_agg(a.attname)
-    into keys
-    from pg_catalog.pg_index i
-    join pg_catalog.pg_attribute a
-      on a.attrelid = i.indrelid
-      and a.attnum = any (i.indkey)
-    where i.indrelid = tg_relid
-      and i.indisprimary;
   is_call := hook.target ~ '^https?:';
+  hook.schema_name := tg_table_schema;
+  hook.table_name := tg_table_name;
   hook.queue := coalesce(hook.queue, kind.queue, 'default');
   hook.max_attempts := coalesce(hook.max_attempts, kind.max_attempts, case when is_call then 10 else 3 end);
+  hook.timeout_s := coalesce(hook.timeout_s, kind.timeout_s);
+  kind.backoff := coalesce(kind.backoff, 'exponential');
+  kind.backoff_base_s := coalesce(kind.backoff_base_s, 5);
   kind.backoff_max_s := coalesce(kind.backoff_max_s, case when is_call then 3600 else 300 end);
   begin
-    execute hooks.deliver_statement(tg_op, null)
-      using hook, kind, keys, tg_op, tg_table_schema, tg_table_name;
+    if tg_op = 'INSERT' then
+      insert into jobs.pending (
+        name, payload, queue, user_id, role, claims, max_attempts, backoff, backoff_base_s, backoff_max_s, timeout_s,
+        source
+      )
+        select hook.target, d.payload, hook.queue, null, 'service_role', '{"role": "service_role"}', hook.max_attempts,
+            kind.backoff, kind.backoff_base_s, kind.backoff_max_s, hook.timeout_s, 'hook:' || hook.name
+          from (
+            select hooks.change(hook, 'INSERT', tg_relid, to_jsonb(n), null) as payload
+              from new_rows n
+              offset 0
+          ) as d
+          where d.payload is not null;
+    elsif tg_op = 'UPDATE' then
+      insert into jobs.pending (
+        name, payload, queue, user_id, role, claims, max_attempts, backoff, backoff_base_s, backoff_max_s, timeout_s,
+        source
+      )
+        select hook.target, d.payload, hook.queue, null, 'service_role', '{"role": "service_role"}', hook.max_attempts,
+            kind.backoff, kind.backoff_base_s, kind.backoff_max_s, hook.timeout_s, 'hook:' || hook.name
+          from (
+            select hooks.change(hook, 'UPDATE', tg_relid, n.record, o.record) as payload
+              from (select to_jsonb(n) as record, row_number() over () as position from new_rows n) as n
+              join (select to_jsonb(o) as record, row_number() over () as position from old_rows o) as o
+                using (position)
+              offset 0
+          ) as d
+          where d.payload is not null;
+    else
+      insert into jobs.pending (
+        name, payload, queue, user_id, role, claims, max_attempts, backoff, backoff_base_s, backoff_max_s, timeout_s,
+        source
+      )
+        select hook.target, d.payload, hook.queue, null, 'service_role', '{"role": "service_role"}', hook.max_attempts,
+            kind.backoff, kind.backoff_base_s, kind.backoff_max_s, hook.timeout_s, 'hook:' || hook.name
+          from (
+            select hooks.change(hook, 'DELETE', tg_relid, null, to_jsonb(o)) as payload
+              from old_rows o
+              offset 0
+          ) as d
+          where d.payload is not null;
+    end if;
   exception
-    -- A json column may hold what jsonb cannot, a row more than a job.
+    -- A json column may hold what jsonb cannot.
     when data_exception or program_limit_exceeded then
-      execute hooks.deliver_statement(tg_op, coalesce(keys, '{}'))
-        using hook, kind, keys, tg_op, tg_table_schema, tg_table_name;
+      execute hooks.keys_statement(tg_op, hooks.primary_key(tg_relid))
+        using hook, kind, tg_op;
   end;
   if exists (
     select

@@ -355,16 +355,11 @@ security definer
 set search_path = ''
 as $$
 declare
-  too_large boolean := pg_catalog.pg_column_size(payload) > 262144;
   delivered text[];
 begin
-  if too_large then
-    payload := jsonb_build_object(
-      'event', payload -> 'event',
-      'timestamp', payload -> 'timestamp',
-      'user', jsonb_build_object('id', payload -> 'user' -> 'id'),
-      'truncated', true
-    );
+  if pg_catalog.pg_column_size(payload) > 262144 then
+    -- What a user can make large.
+    payload := payload #- '{user,user_metadata}' #- '{user,identities}' || '{"truncated": true}';
   end if;
   with target as (
     select s.name, s.target, s.queue, s.max_attempts, s.timeout_s

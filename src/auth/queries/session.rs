@@ -20,13 +20,14 @@ pub(in crate::auth) struct SignIn<'a> {
     pub(in crate::auth) at: DateTime<Utc>,
 }
 
-/// Opens a session, unless the password has changed since it was checked: then nothing happens.
+/// Opens a session, unless the password has changed since it was checked: then nothing happens. Also tells whether a
+/// hook waits for sign-ins.
 pub(in crate::auth) async fn sign_in(
-    db: &SystemConnection,
+    tx: &Tx,
     user_id: Uuid,
     checked_hash: &str,
     new: &SignIn<'_>,
-) -> Result<Option<User>, DbError> {
+) -> Result<Option<(User, bool)>, DbError> {
     let sql = concat!(
         "
     with u as (
@@ -60,12 +61,13 @@ pub(in crate::auth) async fn sign_in(
          , ",
         identity_columns!(),
         "
+         , hooks.is_wanted('user.login') as is_wanted
       from u
       left join auth.identities i
         on i.user_id = u.id"
     );
     let (session, client) = (new.session, new.client);
-    let rows = db
+    let rows = tx
         .query(
             sql,
             &[
@@ -84,7 +86,8 @@ pub(in crate::auth) async fn sign_in(
             ],
         )
         .await?;
-    Ok(users(&rows).pop())
+    let is_wanted = rows.first().is_some_and(|row| row.get("is_wanted"));
+    Ok(users(&rows).pop().map(|user| (user, is_wanted)))
 }
 
 /// Notes that the tokens issued with `counter` have come back.

@@ -120,6 +120,7 @@ async fn execute(shared: &Arc<Shared>, job: &Claimed, stop: CancellationToken) -
         name: job.name.as_str().into(),
         version: job.version,
         attempt: job.attempts,
+        claim: job.lease,
         max_attempts: job.max_attempts,
         source: job.source.clone(),
         created_at: job.created_at,

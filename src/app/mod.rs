@@ -229,6 +229,7 @@ impl App {
         let outbound = parts::outbound(&settings.current());
         let handlers = Webhooks::new(outbound.clone(), master.clone(), clock.clone())
             .add_to(self.extensions.add_to(self.handlers));
+        jobs.register(&handlers).await?;
         let context = Context {
             db,
             clock,

@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(pause("0"), Some(1));
         assert_eq!(pause("999999"), Some(3600));
         assert_eq!(pause("Tue, 14 Nov 2023 22:15:00 GMT"), Some(100));
-        assert_eq!(pause("Tue, 14 Nov 2003 22:15:00 GMT"), Some(1));
+        assert_eq!(pause("Fri, 14 Nov 2003 22:15:00 GMT"), Some(1));
         assert_eq!(pause("soon"), None);
     }
 

@@ -1,7 +1,7 @@
 //! Connections to addresses that were looked at.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
@@ -103,6 +103,8 @@ impl Connector {
     async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, OutboundError> {
         let addresses = if let Ok(address) = bare(host).parse() {
             vec![address]
+        } else if is_localhost(host) {
+            vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
         } else {
             let found = (self.resolver)(host.to_owned()).await;
             found.map_err(|_| OutboundError::Unresolved(host.to_owned()))?
@@ -143,6 +145,12 @@ async fn dial(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
         };
     }
     result
+}
+
+/// Names that mean this machine, whatever a resolver says (RFC 6761).
+fn is_localhost(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host == "localhost" || host.ends_with(".localhost")
 }
 
 /// Without the brackets that an IPv6 address has in a URL.

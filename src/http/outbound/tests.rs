@@ -162,7 +162,7 @@ async fn what_is_no_http_address_is_not_called() {
 #[tokio::test]
 async fn names_of_this_machine_are_refused() {
     let outbound = Outbound::new(Vec::new());
-    for host in ["localhost", "localhost.", "LOCALHOST"] {
+    for host in ["localhost", "localhost.", "LOCALHOST", "a.localhost"] {
         let error = call(&outbound, &format!("http://{host}:9/")).await;
         assert!(refused(Scope::Loopback)(&error), "{host}: {error:?}");
     }

@@ -25,7 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bounds on what a receiver may ask for with `Retry-After`.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
 /// A receiver that goes on asking for pauses uses up attempts from here on.
 const MOST_PAUSES: i32 = 50;

@@ -1,10 +1,14 @@
 // Hooks as a receiver meets them: calls of the real program, checked with the library of the specification.
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
+import fs from 'node:fs'
 import http from 'node:http'
+import https from 'node:https'
+import path from 'node:path'
 import { test } from 'node:test'
 import { Webhook } from 'standardwebhooks'
-import { Project, good, later, until } from './harness.mjs'
+import { Project, good, later, temporaryFolder, until } from './harness.mjs'
 
 /** A server that keeps what it is sent; the first call is answered 500. */
 async function receiver(t) {
@@ -72,4 +76,37 @@ test('calls verify with standardwebhooks, are listed, and are repeated on demand
   assert.equal(wrong.code, 2)
   const table = await project.sb('hooks', 'deliveries', '--hook', 'todos', '--status', 'succeeded')
   assert.match(table.stdout, /todos/)
+})
+
+/** An https server with a certificate that it signed itself; gives its address and the certificate's file. */
+async function encrypted(t) {
+  const folder = temporaryFolder(t)
+  const [key, cert] = ['key.pem', 'cert.pem'].map((file) => path.join(folder, file))
+  const made = ['-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=localhost']
+  const names = ['-addext', 'subjectAltName=DNS:localhost', '-addext', 'basicConstraints=critical,CA:FALSE']
+  execFileSync('openssl', ['req', ...made, ...names, '-keyout', key, '-out', cert], { stdio: 'ignore' })
+  const server = https.createServer({ key: fs.readFileSync(key), cert: fs.readFileSync(cert) }, (_, response) => response.end('thanks'))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  later(t, () => server.close())
+  return { url: `https://localhost:${server.address().port}/`, cert }
+}
+
+test('a receiver with https is called when its certificate is trusted, and only then', async (t) => {
+  const [trusted, unknown] = [await encrypted(t), await encrypted(t)]
+  const project = await Project.start(t, {
+    migrations: {
+      '20260102000000_hooks.sql': `select hooks.on('user.signup', '${trusted.url}', name => 'trusted');
+        select hooks.on('user.signup', '${unknown.url}', name => 'unknown', max_attempts => 1);`,
+    },
+    env: { SSL_CERT_FILE: trusted.cert },
+  })
+  await project.person('ana')
+  const deliveries = await until('both to be over', async () => {
+    const { deliveries } = JSON.parse((await project.sb('hooks', 'deliveries', '--json')).stdout)
+    return deliveries.every((one) => one.finished_at) && Object.fromEntries(deliveries.map((one) => [one.hook, one]))
+  })
+  assert.deepEqual(deliveries.trusted.result, { status: 200, body: 'thanks' })
+  assert.equal(deliveries.unknown.status, 'failed')
+  assert.match(deliveries.unknown.last_error, /^cannot connect to localhost: .*certificate/)
 })

@@ -91,12 +91,12 @@ fn scope_v6(address: Ipv6Addr) -> Option<Scope> {
 /// The IPv4 address to which packets for an IPv6 address are brought: mapped, compatible and translated addresses,
 /// NAT64 and 6to4.
 fn embedded(segments: [u16; 8]) -> Option<Ipv4Addr> {
-    let (high, low) = match segments {
-        [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
-        | [0, 0, 0, 0, 0xffff, 0, high, low]
-        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
-        | [0x2002, high, low, ..] => (high, low),
-        _ => return None,
+    let ([0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+    | [0, 0, 0, 0, 0xffff, 0, high, low]
+    | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+    | [0x2002, high, low, ..]) = segments
+    else {
+        return None;
     };
     let [a, b] = high.to_be_bytes();
     let [c, d] = low.to_be_bytes();

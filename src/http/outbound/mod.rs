@@ -151,7 +151,8 @@ impl Outbound {
         request.headers_mut().remove(HOST);
         let agent = HeaderValue::from_static(concat!("sb/", env!("CARGO_PKG_VERSION")));
         request.headers_mut().insert(USER_AGENT, agent);
-        let response = self.client.request(request).await.map_err(failure)?;
+        let response = self.client.request(request).await;
+        let response = response.map_err(|error| failure(&error))?;
         let (parts, body) = response.into_parts();
         let (body, is_truncated) = read(body).await?;
         Ok(Response {
@@ -213,15 +214,15 @@ async fn read(mut body: Incoming) -> Result<(Bytes, bool), OutboundError> {
 }
 
 /// What the connector said, if it did not let the request begin.
-fn failure(error: hyper_util::client::legacy::Error) -> OutboundError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+fn failure(error: &hyper_util::client::legacy::Error) -> OutboundError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if let Some(ours) = error.downcast_ref::<OutboundError>() {
             return ours.clone();
         }
         cause = error.source();
     }
-    OutboundError::Broken(innermost(&error))
+    OutboundError::Broken(innermost(error))
 }
 
 /// The innermost cause: the outer ones repeat it, or say nothing.

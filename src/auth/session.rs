@@ -8,7 +8,7 @@ use super::address::{Email, Phone};
 use super::audit::{self, Action};
 use super::limits::{self, Account, Attempt, Origin};
 use super::model::{Client, TokenResponse, User};
-use super::queries::{self, Credentials, Device, RefreshLimits, Refreshed, SignIn};
+use super::queries::{self, Credentials, Device, RefreshLimits, Refreshed, SignIn, Within};
 use super::user::Bearer;
 use super::{Auth, AuthError, token};
 use crate::db::{DbError, SqlState};
@@ -61,25 +61,32 @@ pub(super) async fn sign_in_with_password(
     token::issue(auth, user, &session, "password").await
 }
 
-/// One transaction: the session, and the jobs of whoever wants to know of the sign-in. `None` when the password is not
-/// the checked one any more.
+/// Opens the session and tells whoever wants to know, both or neither. `None` when the password is not the checked one
+/// any more.
 async fn open_session(
     auth: &Auth,
     user_id: Uuid,
     checked_hash: &str,
     new: &SignIn<'_>,
 ) -> Result<Option<User>, AuthError> {
+    let hooks = auth.extensions();
+    if !hooks.listens(Event::UserLogin) {
+        // Usually nobody does, and one statement is all.
+        let connection = auth.db().auth().connection().await?;
+        let within = Within::Statement(&connection);
+        let user = queries::sign_in(within, user_id, checked_hash, new).await?;
+        if user.is_some() {
+            return Ok(user);
+        }
+    }
     let tx = auth.db().auth().begin().await?;
     let opened = async {
-        let Some((user, is_wanted)) = queries::sign_in(&tx, user_id, checked_hash, new).await?
-        else {
-            return Ok(None);
-        };
-        let hooks = auth.extensions();
-        if is_wanted || hooks.listens(Event::UserLogin) {
-            hooks.emit(&tx, Event::UserLogin, (&user, new.at)).await?;
+        let within = Within::Transaction(&tx);
+        let user = queries::sign_in(within, user_id, checked_hash, new).await?;
+        if let Some(user) = &user {
+            hooks.emit(&tx, Event::UserLogin, (user, new.at)).await?;
         }
-        Ok(Some(user))
+        Ok(user)
     };
     let opened = opened.await;
     tx.finish(opened).await

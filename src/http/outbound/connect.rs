@@ -117,9 +117,9 @@ impl Connector {
                 && !self.allow.iter().any(|network| network.contains(address))
             {
                 tracing::warn!(
-                    host,
-                    address = %address,
-                    reason = %scope,
+                    outbound.host = host,
+                    outbound.address = %address,
+                    outbound.reason = %scope,
                     "a call was refused; outbound.allow lists networks that may be called"
                 );
                 let host = host.to_owned();

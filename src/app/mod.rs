@@ -21,7 +21,8 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::db::migrate::MigrateError;
 use crate::db::{ConnectError, Db, DbError, Listener};
-use crate::http::{Authenticate, middleware};
+use crate::hooks::Webhooks;
+use crate::http::{Authenticate, Outbound, middleware};
 use crate::jobs::{Handlers, Job, JobContext, JobResult, Jobs, JobsError, Kind};
 use crate::keys::{self, Keys, KeysError};
 use crate::lifecycle::Lifecycle;
@@ -55,6 +56,8 @@ pub struct Context {
     pub clock: Clock,
     /// The job queue.
     pub jobs: Jobs,
+    /// Calls addresses outside, and none inside that `outbound.allow` does not name.
+    pub outbound: Outbound,
     /// The settings as they are now.
     pub config: config::Handle,
     /// For background tasks and their end.
@@ -223,11 +226,15 @@ impl App {
         )
         .await?;
         let jobs = Jobs::new(db.clone(), listener, &lifecycle);
-        jobs.register(&self.handlers).await?;
+        let outbound = parts::outbound(&settings.current());
+        let handlers = Webhooks::new(outbound.clone(), master.clone(), clock.clone())
+            .add_to(self.extensions.add_to(self.handlers));
+        jobs.register(&handlers).await?;
         let context = Context {
             db,
             clock,
             jobs,
+            outbound,
             config: settings,
             lifecycle,
             metrics: Metrics::default(),
@@ -260,7 +267,7 @@ impl App {
             master,
             auth,
             rest,
-            handlers: self.handlers,
+            handlers,
             migrated,
             migrations: self.migrations,
         })

@@ -8,8 +8,10 @@ use crate::auth::{self, Auth, TokenIssuer};
 use crate::config::{Config, Secret};
 use crate::db::migrate::framework::RolePasswords;
 use crate::db::{Db, DbOptions, Target};
+use crate::http::Outbound;
 use crate::jobs::WorkerOptions;
 use crate::keys::{self, Keys, MasterKey};
+use crate::net::Network;
 use crate::rest::{self, Exchange, KeyExchange, Purpose, Rest};
 
 /// The master key: `jwt.master_key`, else the one in `.sb/master.key`, which is made when there is none.
@@ -100,6 +102,12 @@ pub(super) fn auth(
         extensions,
         &context.metrics,
     )?)
+}
+
+/// The one client for addresses that somebody chose.
+pub(super) fn outbound(config: &Config) -> Outbound {
+    let networks = config.outbound.allow.iter();
+    Outbound::new(networks.filter_map(|text| Network::parse(text)).collect())
 }
 
 /// How this process works on jobs.

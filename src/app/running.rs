@@ -108,6 +108,11 @@ impl Running {
         current.restart_needed(config)
     }
 
+    /// The secret that calls to the origin of an address are signed with.
+    pub fn webhook_secret(&self, url: &str) -> Result<String, crate::http::OutboundError> {
+        crate::hooks::webhook::secret(&self.master, url)
+    }
+
     /// Migrations applied while building.
     pub fn migrated(&self) -> &Migrated {
         &self.migrated

@@ -13,6 +13,7 @@ use super::queries::{self, NewUser, UserChange};
 use super::signup::{identity_data, insert_with_identities};
 use super::{Auth, AuthError, claims, password, saving};
 use crate::db::{DbError, SqlState, Tx};
+use crate::hooks::Event;
 
 /// The largest page of users.
 pub(super) const MAX_PER_PAGE: u32 = 1000;
@@ -217,6 +218,10 @@ pub(super) async fn delete(
         } else {
             queries::delete_user(&tx, id).await.map_err(referenced)?;
         }
+        let what = (&user, now);
+        auth.extensions()
+            .emit(&tx, Event::UserDeleted, what)
+            .await?;
         Ok(())
     };
     let deleted = deleted.await;

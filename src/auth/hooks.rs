@@ -1,22 +1,27 @@
 //! Points at which a program that embeds `sb` takes part.
 //!
-//! Hooks run outside of transactions and hold none of our connections: a hook may use the database freely.
+//! `before_user_created` runs within the request, outside of transactions and while none of our connections is held: it
+//! may use the database freely. The hooks after the fact are jobs, enqueued in the transaction of what they follow; a
+//! worker runs them, at least once.
 
 use std::future::Future;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
 
 use super::model::{Client, User};
 use super::{AuthError, claims};
+use crate::db::{DbError, Tx};
+use crate::hooks::{self, Event};
+use crate::jobs::{Handlers, JobContext, JobError, Kind};
 
 /// What a hook learns besides the user.
 #[derive(Debug, Clone)]
 pub struct HookContext {
     /// Where the request came from.
     pub client: Client,
-    /// The user signs up by itself; `false` for later sign-ins.
-    pub is_signup: bool,
 }
 
 /// A refusal, with the text the client gets.
@@ -28,12 +33,28 @@ pub type Hook = Arc<
     dyn Fn(HookContext, Arc<User>) -> BoxFuture<'static, Result<(), HookRejection>> + Send + Sync,
 >;
 
+/// What happened to an account, as every receiver of the event is told.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct UserEvent {
+    /// `user.signup`, `user.login` or `user.deleted`.
+    pub event: String,
+    /// The account right after the event, before it when it was deleted.
+    pub user: User,
+    /// When it happened.
+    pub timestamp: DateTime<Utc>,
+}
+
+/// A hook after the fact. An error is tried again, as for any job.
+pub type AfterHook =
+    Arc<dyn Fn(JobContext, UserEvent) -> BoxFuture<'static, Result<(), JobError>> + Send + Sync>;
+
 /// The hooks and claims providers of a program.
 #[derive(Clone, Default)]
 pub struct Extensions {
     before_user_created: Vec<Hook>,
-    after_signup: Vec<Hook>,
-    after_login: Vec<Hook>,
+    after_signup: Vec<AfterHook>,
+    after_login: Vec<AfterHook>,
+    after_user_deleted: Vec<AfterHook>,
     pub(super) claims: Vec<claims::ClaimsProvider>,
 }
 
@@ -43,6 +64,7 @@ impl std::fmt::Debug for Extensions {
             .field("before_user_created", &self.before_user_created.len())
             .field("after_signup", &self.after_signup.len())
             .field("after_login", &self.after_login.len())
+            .field("after_user_deleted", &self.after_user_deleted.len())
             .field("claims", &self.claims.len())
             .finish()
     }
@@ -59,23 +81,33 @@ impl Extensions {
         self
     }
 
-    /// Runs after a sign-up was stored. The account exists by then: a rejection is logged, not answered.
+    /// Runs once a sign-up is stored, as job `hook.after_signup` (the second one `hook.after_signup.2`, and so on).
     pub fn after_signup<F, R>(mut self, hook: F) -> Self
     where
-        F: Fn(HookContext, Arc<User>) -> R + Send + Sync + 'static,
-        R: Future<Output = Result<(), HookRejection>> + Send + 'static,
+        F: Fn(JobContext, UserEvent) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), JobError>> + Send + 'static,
     {
-        self.after_signup.push(boxed(hook));
+        self.after_signup.push(after(hook));
         self
     }
 
-    /// Runs after a password sign-in. A rejection is logged, not answered.
+    /// Runs after a password sign-in, as job `hook.after_login`.
     pub fn after_login<F, R>(mut self, hook: F) -> Self
     where
-        F: Fn(HookContext, Arc<User>) -> R + Send + Sync + 'static,
-        R: Future<Output = Result<(), HookRejection>> + Send + 'static,
+        F: Fn(JobContext, UserEvent) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), JobError>> + Send + 'static,
     {
-        self.after_login.push(boxed(hook));
+        self.after_login.push(after(hook));
+        self
+    }
+
+    /// Runs once an account is deleted, as job `hook.after_user_deleted`.
+    pub fn after_user_deleted<F, R>(mut self, hook: F) -> Self
+    where
+        F: Fn(JobContext, UserEvent) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), JobError>> + Send + 'static,
+    {
+        self.after_user_deleted.push(after(hook));
         self
     }
 
@@ -109,13 +141,81 @@ impl Extensions {
         Ok(())
     }
 
-    pub(super) async fn run_after_signup(&self, context: &HookContext, user: &User) {
-        run_after("after_signup", &self.after_signup, context, user).await;
+    /// Adds the kinds of jobs that run the later hooks.
+    pub fn add_to(&self, mut handlers: Handlers) -> Handlers {
+        for (name, hook) in self.kinds() {
+            let hook = Arc::clone(hook);
+            handlers = handlers.add(Kind::new(name), move |context, payload| {
+                let hook = Arc::clone(&hook);
+                async move {
+                    let event: UserEvent =
+                        serde_json::from_str(payload.get()).map_err(|error| {
+                            JobError::Discard(format!("the payload does not fit: {error}"))
+                        })?;
+                    hook(context, event).await.map(|()| Value::Null)
+                }
+            });
+        }
+        handlers
     }
 
-    pub(super) async fn run_after_login(&self, context: &HookContext, user: &User) {
-        run_after("after_login", &self.after_login, context, user).await;
+    /// Enqueues what listens to an event, in the transaction in which it happens.
+    pub(super) async fn emit(
+        &self,
+        tx: &Tx,
+        event: Event,
+        (user, at): (&User, DateTime<Utc>),
+    ) -> Result<(), DbError> {
+        let kinds: Vec<String> = (1..=self.listeners(event).len())
+            .map(|number| kind_name(event, number))
+            .collect();
+        let payload = json!({ "event": event.as_str(), "user": user, "timestamp": at });
+        hooks::emit(tx, event, &payload, &kinds).await?;
+        Ok(())
     }
+
+    /// Whether the program itself listens.
+    pub(super) fn listens(&self, event: Event) -> bool {
+        !self.listeners(event).is_empty()
+    }
+
+    fn listeners(&self, event: Event) -> &[AfterHook] {
+        match event {
+            Event::UserSignup => &self.after_signup,
+            Event::UserLogin => &self.after_login,
+            Event::UserDeleted => &self.after_user_deleted,
+        }
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = (String, &AfterHook)> {
+        [Event::UserSignup, Event::UserLogin, Event::UserDeleted]
+            .into_iter()
+            .flat_map(|event| {
+                let listeners = self.listeners(event).iter().zip(1..);
+                listeners.map(move |(hook, number)| (kind_name(event, number), hook))
+            })
+    }
+}
+
+/// The kind of job that runs the hook that was added as the `number`th.
+fn kind_name(event: Event, number: usize) -> String {
+    let name = match event {
+        Event::UserSignup => "hook.after_signup",
+        Event::UserLogin => "hook.after_login",
+        Event::UserDeleted => "hook.after_user_deleted",
+    };
+    match number {
+        1 => name.to_owned(),
+        _ => format!("{name}.{number}"),
+    }
+}
+
+fn after<F, R>(hook: F) -> AfterHook
+where
+    F: Fn(JobContext, UserEvent) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<(), JobError>> + Send + 'static,
+{
+    Arc::new(move |context, event| Box::pin(hook(context, event)))
 }
 
 fn boxed<F, R>(hook: F) -> Hook
@@ -124,16 +224,4 @@ where
     R: Future<Output = Result<(), HookRejection>> + Send + 'static,
 {
     Arc::new(move |context, user| Box::pin(hook(context, user)))
-}
-
-async fn run_after(name: &str, hooks: &[Hook], context: &HookContext, user: &User) {
-    if hooks.is_empty() {
-        return;
-    }
-    let user = Arc::new(user.clone());
-    for hook in hooks {
-        if let Err(HookRejection(text)) = hook(context.clone(), Arc::clone(&user)).await {
-            tracing::warn!(hook = name, user.id = %user.id, reason = text, "a hook failed after the fact");
-        }
-    }
 }

@@ -41,7 +41,7 @@ use serde_json::{Map, Value};
 pub use admin::{ListUsers, NewAccount, add_user, list_users, remove_user};
 pub use claims::{ClaimsContext, ClaimsProvider};
 pub use error::AuthError;
-pub use hooks::{Extensions, Hook, HookContext, HookRejection};
+pub use hooks::{AfterHook, Extensions, Hook, HookContext, HookRejection, UserEvent};
 pub use model::{Client, Identity, TokenResponse, User, UserPage};
 pub use routes::router;
 

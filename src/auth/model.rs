@@ -1,12 +1,12 @@
 //! Users, identities and sessions as clients see them.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 /// An account. Serialises to the user object of the wire format.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct User {
     /// Its id, the `sub` of its tokens.
     pub id: Uuid,
@@ -37,13 +37,13 @@ pub struct User {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovery_sent_at: Option<DateTime<Utc>>,
     /// An address waiting for confirmation, empty when there is none.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub new_email: String,
     /// When its confirmation was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email_change_sent_at: Option<DateTime<Utc>>,
     /// A number waiting for confirmation, empty when there is none.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub new_phone: String,
     /// When its confirmation was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,8 +57,10 @@ pub struct User {
     /// Written by the service and by admins only.
     pub app_metadata: Map<String, Value>,
     /// Written by the user too.
+    #[serde(default)]
     pub user_metadata: Map<String, Value>,
     /// Ways to sign in, oldest first.
+    #[serde(default)]
     pub identities: Vec<Identity>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
@@ -82,7 +84,7 @@ impl User {
 }
 
 /// One way in which a user can sign in.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
     /// Row id.
     #[serde(rename = "identity_id")]

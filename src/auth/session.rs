@@ -2,16 +2,17 @@
 
 use chrono::TimeDelta;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::address::{Email, Phone};
 use super::audit::{self, Action};
-use super::hooks::HookContext;
 use super::limits::{self, Account, Attempt, Origin};
-use super::model::{Client, TokenResponse};
-use super::queries::{self, Credentials, Device, RefreshLimits, Refreshed, SignIn};
+use super::model::{Client, TokenResponse, User};
+use super::queries::{self, Credentials, Device, RefreshLimits, Refreshed, SignIn, Within};
 use super::user::Bearer;
 use super::{Auth, AuthError, token};
 use crate::db::{DbError, SqlState};
+use crate::hooks::Event;
 use crate::net::AddressBlock;
 
 pub(super) use super::queries::Scope;
@@ -52,20 +53,43 @@ pub(super) async fn sign_in_with_password(
         attempt: attempt.key(),
         at: now,
     };
-    let connection = auth.db().auth().connection().await?;
-    let user = queries::sign_in(&connection, account.user_id, &checked_hash, &new).await?;
-    drop(connection);
-    let Some(user) = user else {
+    let Some(user) = open_session(auth, account.user_id, &checked_hash, &new).await? else {
         // The password was changed, or the account deleted, while it was being checked.
         attempt.fail(auth).await?;
         return Err(AuthError::InvalidCredentials);
     };
-    let context = HookContext {
-        client: client.clone(),
-        is_signup: false,
-    };
-    auth.extensions().run_after_login(&context, &user).await;
     token::issue(auth, user, &session, "password").await
+}
+
+/// Opens the session and tells whoever wants to know, both or neither. `None` when the password is not the checked one
+/// any more.
+async fn open_session(
+    auth: &Auth,
+    user_id: Uuid,
+    checked_hash: &str,
+    new: &SignIn<'_>,
+) -> Result<Option<User>, AuthError> {
+    let hooks = auth.extensions();
+    if !hooks.listens(Event::UserLogin) {
+        // Usually nobody does, and one statement is all.
+        let connection = auth.db().auth().connection().await?;
+        let within = Within::Statement(&connection);
+        let user = queries::sign_in(within, user_id, checked_hash, new).await?;
+        if user.is_some() {
+            return Ok(user);
+        }
+    }
+    let tx = auth.db().auth().begin().await?;
+    let opened = async {
+        let within = Within::Transaction(&tx);
+        let user = queries::sign_in(within, user_id, checked_hash, new).await?;
+        if let Some(user) = &user {
+            hooks.emit(&tx, Event::UserLogin, (user, new.at)).await?;
+        }
+        Ok(user)
+    };
+    let opened = opened.await;
+    tx.finish(opened).await
 }
 
 /// The account, the hash its password was found to match, and the attempt that found it.

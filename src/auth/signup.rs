@@ -13,6 +13,7 @@ use super::model::{Client, Session, TokenResponse, User};
 use super::queries::{self, NewUser};
 use super::{Auth, AuthError, password, saving, token};
 use crate::db::Tx;
+use crate::hooks::Event;
 
 /// What a sign-up presents.
 #[derive(Clone, Default)]
@@ -87,10 +88,8 @@ pub(super) async fn sign_up(
 async fn register(auth: &Auth, new: &NewUser<'_>, client: &Client) -> Result<SignedUp, AuthError> {
     let context = HookContext {
         client: client.clone(),
-        is_signup: true,
     };
-    let hooks = auth.extensions();
-    hooks
+    auth.extensions()
         .run_before_user_created(&context, || unsaved(new))
         .await?;
     let session = new.signs_in.then(|| token::new_session("password", new.at));
@@ -99,7 +98,6 @@ async fn register(auth: &Auth, new: &NewUser<'_>, client: &Client) -> Result<Sig
         Err(AuthError::EmailExists) => return repeated(auth, new, client).await,
         result => result?,
     };
-    hooks.run_after_signup(&context, &user).await;
     match session {
         Some(session) => {
             let tokens = token::issue(auth, user, &session, "password").await?;
@@ -120,7 +118,8 @@ fn required_email(input: &SignUp) -> Result<Email, AuthError> {
     }
 }
 
-/// One transaction: the user, in which the project's own triggers run, its identity, its session, the log entry.
+/// One transaction: the user, in which the project's own triggers run, its identity, its session, the log entry,
+/// and the jobs of whoever wants to know.
 async fn store(
     auth: &Auth,
     new: &NewUser<'_>,
@@ -128,11 +127,12 @@ async fn store(
     client: &Client,
 ) -> Result<User, AuthError> {
     let tx = auth.db().auth().begin().await?;
-    let stored = store_in(&tx, new, session, client).await;
+    let stored = store_in(auth, &tx, new, session, client).await;
     tx.finish(stored).await
 }
 
 async fn store_in(
+    auth: &Auth,
     tx: &Tx,
     new: &NewUser<'_>,
     session: Option<&Session>,
@@ -147,6 +147,8 @@ async fn store_in(
     let user = user.ok_or_else(|| suppressed("a trigger deleted the new user"))?;
     let payload = audit::by_user(Action::SignedUp, &user);
     queries::log(tx, &payload, (client, new.at)).await?;
+    let what = (&user, new.at);
+    auth.extensions().emit(tx, Event::UserSignup, what).await?;
     Ok(user)
 }
 

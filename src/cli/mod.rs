@@ -8,6 +8,7 @@ mod database;
 mod dev;
 mod doctor;
 mod error;
+mod hooks;
 mod info;
 mod init;
 mod keygen;
@@ -109,6 +110,8 @@ enum Command {
     Keygen(keygen::Args),
     /// Add, remove and list users.
     User(user::Args),
+    /// List hooks and their deliveries, deliver again, show a receiver's secret.
+    Hooks(hooks::Args),
     /// Run a project's tests against a throw-away database.
     Test(test::Args),
     /// Print the version.
@@ -219,6 +222,7 @@ async fn dispatch(command: Command, session: Session) -> CommandResult {
         Command::Doctor(args) => Box::pin(doctor::run(args, session)).await,
         Command::Keygen(args) => Box::pin(keygen::run(args, session)).await,
         Command::User(args) => Box::pin(user::run(args, session)).await,
+        Command::Hooks(args) => Box::pin(hooks::run(args, session)).await,
         Command::Test(args) => Box::pin(test::run(args, session)).await,
         Command::Version(args) => Ok(version::run(&args, &session)),
         Command::Completions(args) => Ok(completions::run(&args, &session)),

@@ -17,8 +17,8 @@ use std::sync::{Arc, RwLock};
 pub use secret::Secret;
 use section::{Effective, Field, Layers, Origin, Raw};
 pub use sections::{
-    Algorithm, Auth, Database, DefaultGrants, Jobs, Jwt, Log, LogFormat, Rest, Security, Server,
-    Stack,
+    Algorithm, Auth, Database, DefaultGrants, Jobs, Jwt, Log, LogFormat, Outbound, Rest, Security,
+    Server, Stack,
 };
 
 /// Every effective setting.
@@ -38,6 +38,8 @@ pub struct Config {
     pub auth: Auth,
     /// `[jobs]`
     pub jobs: Jobs,
+    /// `[outbound]`
+    pub outbound: Outbound,
     /// `[rest]`
     pub rest: Rest,
     /// PostgREST's own settings from `[rest]` and `PGRST_…`, by PostgREST's name.
@@ -82,6 +84,7 @@ impl Config {
             Jwt::FIELDS,
             Auth::FIELDS,
             Jobs::FIELDS,
+            Outbound::FIELDS,
             Rest::FIELDS,
             Stack::FIELDS,
             Log::FIELDS,
@@ -103,6 +106,7 @@ impl Config {
             jwt: Jwt::load(&layers, &mut effective, &mut problems),
             auth: Auth::load(&layers, &mut effective, &mut problems),
             jobs: Jobs::load(&layers, &mut effective, &mut problems),
+            outbound: Outbound::load(&layers, &mut effective, &mut problems),
             rest: Rest::load(&layers, &mut effective, &mut problems),
             postgrest: postgrest
                 .iter()
@@ -197,6 +201,7 @@ impl Config {
             jwt: self.jwt.with_live_of(&next.jwt),
             auth: self.auth.with_live_of(&next.auth),
             jobs: self.jobs.with_live_of(&next.jobs),
+            outbound: self.outbound.with_live_of(&next.outbound),
             rest: self.rest.with_live_of(&next.rest),
             stack: self.stack.with_live_of(&next.stack),
             log: self.log.with_live_of(&next.log),
@@ -234,11 +239,16 @@ impl Config {
                 ));
             }
         }
-        for network in &self.server.trusted_proxies {
-            if crate::net::Network::parse(network).is_none() {
-                problems.push(format!(
-                    "server.trusted_proxies holds \"{network}\", which is no address or network such as 10.0.0.0/8"
-                ));
+        for (name, networks) in [
+            ("server.trusted_proxies", &self.server.trusted_proxies),
+            ("outbound.allow", &self.outbound.allow),
+        ] {
+            for network in networks {
+                if crate::net::Network::parse(network).is_none() {
+                    problems.push(format!(
+                        "{name} holds \"{network}\", which is no address or network such as 10.0.0.0/8"
+                    ));
+                }
             }
         }
         if self.auth.access_token_ttl == 0 || self.auth.refresh_token_ttl == 0 {

@@ -190,6 +190,14 @@ section! {
 }
 
 section! {
+    /// Calls that `sb` makes to addresses somebody chose: hooks and jobs that are addresses.
+    Outbound in "outbound" {
+        /// Networks besides the public internet that may be called, such as 10.1.0.0/16. `sb dev` adds the loopback addresses.
+        allow: Vec<String> = Vec::new(), "OUTBOUND_ALLOW";
+    }
+}
+
+section! {
     /// The gateway to PostgREST. Any setting of PostgREST itself can stand here too, under PostgREST's name (`db-max-rows = 1000`).
     Rest in "rest" {
         /// A PostgREST that runs elsewhere. Unset: `sb` runs one.

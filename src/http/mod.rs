@@ -5,8 +5,10 @@ mod cors;
 pub mod error;
 pub mod extract;
 pub mod middleware;
+pub mod outbound;
 pub mod server;
 
 pub use authenticate::{Authenticate, Authenticator};
 pub use error::ApiError;
 pub use extract::{ClientIp, Json, Path, Query};
+pub use outbound::{Outbound, OutboundError};

@@ -53,6 +53,8 @@ pub struct JobContext {
     pub version: i32,
     /// This attempt, from 1.
     pub attempt: i32,
+    /// Number of this claim, from 1; greater than `attempt` when the job was snoozed or handed back.
+    pub claim: i32,
     /// The last attempt there will be.
     pub max_attempts: i32,
     /// What enqueued it: `cron:NAME` or `hook:NAME`.

@@ -13,6 +13,7 @@ mod auth;
 mod cli;
 mod db;
 mod embed;
+mod hooks;
 mod jobs;
 mod keys;
 mod migrate;

@@ -72,7 +72,8 @@ pub(super) use limits::{
 };
 pub(super) use refresh::{RefreshLimits, Refreshed, refresh};
 pub(super) use session::{
-    Scope, SignIn, end_sessions, find_session_user, insert_session, mark_seen, sign_in, sign_out,
+    Scope, SignIn, Within, end_sessions, find_session_user, insert_session, mark_seen, sign_in,
+    sign_out,
 };
 pub(super) use user::{
     Credentials, Device, LiveSession, NewUser, UserChange, count_users, delete_user,

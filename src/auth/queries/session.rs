@@ -8,7 +8,7 @@ use super::ip_text;
 use super::limits::AttemptKey;
 use super::rows::users;
 use crate::auth::model::{Client, Session, User};
-use crate::db::{DbError, SystemConnection, Tx};
+use crate::db::{DbError, SystemConnection, ToSql, Tx};
 
 /// A sign-in that was found to be right.
 pub(in crate::auth) struct SignIn<'a> {
@@ -20,9 +20,18 @@ pub(in crate::auth) struct SignIn<'a> {
     pub(in crate::auth) at: DateTime<Utc>,
 }
 
-/// Opens a session, unless the password has changed since it was checked: then nothing happens.
+/// Where a session is opened.
+pub(in crate::auth) enum Within<'a> {
+    /// By itself, unless a hook waits for sign-ins: its job needs a transaction.
+    Statement(&'a SystemConnection),
+    /// In a transaction that tells hooks.
+    Transaction(&'a Tx),
+}
+
+/// Opens a session, unless the password has changed since it was checked, or [`Within`] does not fit: then nothing
+/// happens.
 pub(in crate::auth) async fn sign_in(
-    db: &SystemConnection,
+    within: Within<'_>,
     user_id: Uuid,
     checked_hash: &str,
     new: &SignIn<'_>,
@@ -35,6 +44,7 @@ pub(in crate::auth) async fn sign_in(
            , updated_at = $3
        where u.id = $1
          and u.encrypted_password = $2
+         and ($13 or not hooks.is_wanted('user.login'))
       returning ",
         user_columns!(),
         "
@@ -65,25 +75,25 @@ pub(in crate::auth) async fn sign_in(
         on i.user_id = u.id"
     );
     let (session, client) = (new.session, new.client);
-    let rows = db
-        .query(
-            sql,
-            &[
-                &user_id,
-                &checked_hash,
-                &new.at,
-                &session.id,
-                &session.aal,
-                &session.amr,
-                &client.ip,
-                &client.user_agent,
-                &new.audit,
-                &ip_text(client),
-                &new.attempt.map(|attempt| &attempt.account),
-                &new.attempt.map(|attempt| &attempt.device),
-            ],
-        )
-        .await?;
+    let params: [&(dyn ToSql + Sync); 13] = [
+        &user_id,
+        &checked_hash,
+        &new.at,
+        &session.id,
+        &session.aal,
+        &session.amr,
+        &client.ip,
+        &client.user_agent,
+        &new.audit,
+        &ip_text(client),
+        &new.attempt.map(|attempt| &attempt.account),
+        &new.attempt.map(|attempt| &attempt.device),
+        &matches!(within, Within::Transaction(_)),
+    ];
+    let rows = match within {
+        Within::Statement(connection) => connection.query(sql, &params).await,
+        Within::Transaction(tx) => tx.query(sql, &params).await,
+    }?;
     Ok(users(&rows).pop())
 }
 

@@ -52,7 +52,7 @@ async fn attempt(shared: &Arc<Shared>, job: Claimed, stop: CancellationToken, wh
     let span = tracing::info_span!(
         "job",
         job.id = id,
-        job.name = job.name,
+        job.name = loggable(&job.name),
         job.attempt = job.attempts
     );
     let started = Instant::now();
@@ -84,6 +84,14 @@ async fn attempt(shared: &Arc<Shared>, job: Claimed, stop: CancellationToken, wh
     }
     lock(&shared.inflight).remove(&id);
     shared.note_duration(took);
+}
+
+/// Of an address only the origin: what comes after it may be a secret.
+fn loggable(name: &str) -> &str {
+    let is_address = name.starts_with("http://") || name.starts_with("https://");
+    let rest = name.find("://").filter(|_| is_address).map(|at| at + 3);
+    let end = rest.and_then(|rest| Some(rest + name[rest..].find(['/', '?', '#'])?));
+    &name[..end.unwrap_or(name.len())]
 }
 
 fn log(outcome: Option<&Outcome>, took: Duration) {
@@ -120,6 +128,7 @@ async fn execute(shared: &Arc<Shared>, job: &Claimed, stop: CancellationToken) -
         name: job.name.as_str().into(),
         version: job.version,
         attempt: job.attempts,
+        claim: job.lease,
         max_attempts: job.max_attempts,
         source: job.source.clone(),
         created_at: job.created_at,
@@ -224,5 +233,22 @@ impl Shared {
         let mean = self.mean_us.load(Ordering::Relaxed);
         self.mean_us
             .store((mean * 15 + took) / 16, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::loggable;
+
+    #[test]
+    fn of_an_address_only_the_origin_is_logged() {
+        assert_eq!(
+            loggable("https://a.example:1/SECRET"),
+            "https://a.example:1"
+        );
+        assert_eq!(loggable("http://a.example?SECRET"), "http://a.example");
+        assert_eq!(loggable("https://a.example"), "https://a.example");
+        assert_eq!(loggable("sql:public.f"), "sql:public.f");
+        assert_eq!(loggable("a/b://c"), "a/b://c");
     }
 }

@@ -3,5 +3,5 @@
 mod app;
 mod cluster;
 
-pub(crate) use app::{MASTER_KEY, TestApp, config};
+pub(crate) use app::{MASTER_KEY, Reply, TestApp, config};
 pub(crate) use cluster::{cache_dir, cluster, fresh_database, own_stack, postgres_bin_dir};

@@ -37,6 +37,7 @@ impl Hooks {
             queues: Vec::new(),
             concurrency: 4,
             poll_interval: std::time::Duration::from_millis(50),
+            heartbeat: std::time::Duration::from_millis(500),
             drain_timeout: std::time::Duration::from_millis(200),
             timeout: std::time::Duration::from_secs(30),
             history_days: 7,

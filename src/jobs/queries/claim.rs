@@ -1,0 +1,362 @@
+//! Finding work and taking it.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use crate::db::{DbError, Json, Row, SystemConnection, Tx};
+use crate::jobs::model::{Claimed, JobId};
+
+/// Makes due jobs claimable. Returns the seconds until the next one is due.
+pub(in crate::jobs) async fn promote(
+    connection: &SystemConnection,
+) -> Result<Option<f64>, DbError> {
+    let row = connection
+        .query_one(
+            "with due as materialized (
+               select p.id
+                 from jobs.pending p
+                 where p.status = 'scheduled'
+                   and p.run_at <= now()
+                 order by p.run_at
+                 limit 5000
+                 for update skip locked
+             ), promoted as (
+               update jobs.pending p
+                 set status = 'queued'
+                 from due
+                 where p.id = due.id
+             )
+             select extract(epoch from min(p.run_at) - now())::float8
+               from jobs.pending p
+               where p.status = 'scheduled'
+                 and p.run_at > now()",
+            &[],
+        )
+        .await?;
+    Ok(row.get(0))
+}
+
+/// What waits in a queue.
+#[derive(Debug)]
+pub(in crate::jobs) struct Waiting {
+    pub(in crate::jobs) queue: String,
+    /// Jobs without a concurrency key.
+    pub(in crate::jobs) plain: bool,
+    /// Jobs with one.
+    pub(in crate::jobs) keyed: bool,
+}
+
+/// The queues that exist and are not paused; with `only`, those of them.
+pub(in crate::jobs) async fn waiting(
+    connection: &SystemConnection,
+    only: Option<&[String]>,
+) -> Result<Vec<Waiting>, DbError> {
+    let rows = connection
+        .query(
+            "select q.name
+                  , exists (
+                      select
+                        from jobs.pending p
+                        where p.queue = q.name
+                          and p.status = 'queued'
+                          and p.concurrency_key is null
+                    )
+                  , exists (
+                      select
+                        from jobs.pending p
+                        where p.queue = q.name
+                          and p.status = 'queued'
+                          and p.concurrency_key is not null
+                    )
+               from jobs.queues q
+               where q.paused_at is null
+                 and ($1::text[] is null or q.name = any ($1))
+               order by q.name",
+            &[&only],
+        )
+        .await?;
+    let waiting = rows.iter().map(|row| Waiting {
+        queue: row.get(0),
+        plain: row.get(1),
+        keyed: row.get(2),
+    });
+    Ok(waiting.collect())
+}
+
+/// Who claims, how much, of what.
+#[derive(Debug)]
+pub(in crate::jobs) struct Claim<'a> {
+    pub(in crate::jobs) queue: &'a str,
+    pub(in crate::jobs) worker: i64,
+    pub(in crate::jobs) limit: i64,
+    pub(in crate::jobs) names: &'a [String],
+    pub(in crate::jobs) patterns: &'a [String],
+}
+
+macro_rules! claim {
+    ($picked:literal) => {
+        concat!(
+            // The lock keeps a rescuer from declaring this worker dead between its look and our claim.
+            "with alive as materialized (
+               select w.id
+                 from jobs.workers w
+                 where w.id = $2
+                 for key share
+             ), picked as materialized (",
+            $picked,
+            ")
+             update jobs.pending p
+               set status = 'running',
+                   lease = p.lease + 1,
+                   attempts = p.attempts + 1,
+                   locked_by = $2,
+                   locked_at = now()
+               from picked
+               where p.id = picked.id
+               returning p.id
+                       , p.lease
+                       , p.name
+                       , p.version
+                       , p.payload
+                       , p.role
+                       , p.claims
+                       , p.attempts
+                       , p.max_attempts
+                       , p.timeout_s
+                       , p.source
+                       , p.created_at
+                       , p.priority
+                       , p.run_at
+                       , p.concurrency_key is not null as keyed"
+        )
+    };
+}
+
+/// Claims from the whole queue.
+pub(in crate::jobs) async fn claim_all(
+    connection: &SystemConnection,
+    claim: &Claim<'_>,
+) -> Result<Vec<Claimed>, DbError> {
+    let rows = connection
+        .query(
+            claim!(
+                "select p.id
+                   from jobs.pending p
+                   where p.queue = $1
+                     and p.status = 'queued'
+                     and p.concurrency_key is null
+                     and (p.name = any ($4) or p.name like any ($5))
+                     and not exists (
+                       select
+                         from jobs.queues q
+                         where q.name = $1
+                           and q.paused_at is not null
+                     )
+                     and exists (
+                       select
+                         from alive
+                     )
+                   order by p.priority, p.run_at, p.id
+                   limit $3
+                   for update skip locked"
+            ),
+            &[
+                &claim.queue,
+                &claim.worker,
+                &claim.limit,
+                &claim.names,
+                &claim.patterns,
+            ],
+        )
+        .await?;
+    Ok(in_order(&rows))
+}
+
+/// Claims jobs of one priority behind a position, so that index entries of finished jobs, which an old snapshot keeps
+/// from being removed, are not walked again and again.
+pub(in crate::jobs) async fn claim_after(
+    connection: &SystemConnection,
+    claim: &Claim<'_>,
+    priority: i16,
+    (run_at, id): (DateTime<Utc>, JobId),
+) -> Result<Vec<Claimed>, DbError> {
+    let rows = connection
+        .query(
+            claim!(
+                "select p.id
+                   from jobs.pending p
+                   where p.queue = $1
+                     and p.status = 'queued'
+                     and p.concurrency_key is null
+                     and p.priority = $6
+                     and (p.run_at, p.id) > ($7, $8)
+                     and (p.name = any ($4) or p.name like any ($5))
+                     and not exists (
+                       select
+                         from jobs.queues q
+                         where q.name = $1
+                           and q.paused_at is not null
+                     )
+                     and exists (
+                       select
+                         from alive
+                     )
+                   order by p.run_at, p.id
+                   limit $3
+                   for update skip locked"
+            ),
+            &[
+                &claim.queue,
+                &claim.worker,
+                &claim.limit,
+                &claim.names,
+                &claim.patterns,
+                &priority,
+                &run_at,
+                &id,
+            ],
+        )
+        .await?;
+    Ok(in_order(&rows))
+}
+
+/// Claims jobs with a concurrency key. Returns them and the last key looked at, where the next claim goes on.
+///
+/// Two statements: the running jobs of a key are counted only once its lock is held, or two workers would both count
+/// before either claims.
+pub(in crate::jobs) async fn claim_keyed(
+    tx: &Tx,
+    claim: &Claim<'_>,
+    after: &str,
+) -> Result<(Vec<Claimed>, String), DbError> {
+    let keys = tx
+        .query(
+            "with recursive keys as (
+               (
+                 select p.concurrency_key
+                      , p.concurrency_limit
+                   from jobs.pending p
+                   where p.queue = $1
+                     and p.status = 'queued'
+                     and p.concurrency_key > $2
+                   order by p.concurrency_key, p.priority, p.run_at, p.id
+                   limit 1
+               )
+               union all
+               select n.concurrency_key
+                    , n.concurrency_limit
+                 from keys k
+                 cross join lateral (
+                   select p.concurrency_key
+                        , p.concurrency_limit
+                     from jobs.pending p
+                     where p.queue = $1
+                       and p.status = 'queued'
+                       and p.concurrency_key > k.concurrency_key
+                     order by p.concurrency_key, p.priority, p.run_at, p.id
+                     limit 1
+                 ) as n
+             ), looked_at as (
+               select k.concurrency_key
+                    , k.concurrency_limit
+                 from keys k
+                 limit 200
+             )
+             select l.concurrency_key
+                  , l.concurrency_limit
+                  , (
+                      select count(*)
+                        from jobs.pending r
+                        where r.concurrency_key = l.concurrency_key
+                          and r.status = 'running'
+                    ) < l.concurrency_limit
+                    and pg_try_advisory_xact_lock(hashtextextended('jobs.concurrency_key ' || l.concurrency_key, 0))
+               from looked_at l",
+            &[&claim.queue, &after],
+        )
+        .await?;
+    // All keys were seen: begin at the first one again.
+    let last = match keys.last() {
+        Some(last) if keys.len() == 200 => last.get(0),
+        _ => String::new(),
+    };
+    let free = keys.iter().filter(|row| row.get(2));
+    let free = free.map(|row| (row.get::<_, String>(0), row.get::<_, i16>(1)));
+    let (keys, limits): (Vec<_>, Vec<_>) = free.unzip();
+    if keys.is_empty() {
+        return Ok((Vec::new(), last));
+    }
+    let rows = tx
+        .query(
+            claim!(
+                "select c.id
+                   from unnest($6::text[], $7::smallint[]) as k (key, cap)
+                   cross join lateral (
+                     select p.id
+                       from jobs.pending p
+                       where p.queue = $1
+                         and p.status = 'queued'
+                         and p.concurrency_key = k.key
+                         and (p.name = any ($4) or p.name like any ($5))
+                         and not exists (
+                           select
+                             from jobs.queues q
+                             where q.name = $1
+                               and q.paused_at is not null
+                         )
+                         and exists (
+                           select
+                             from alive
+                         )
+                       order by p.priority, p.run_at, p.id
+                       limit greatest(k.cap - (
+                         select count(*)
+                           from jobs.pending r
+                           where r.concurrency_key = k.key
+                             and r.status = 'running'
+                       ), 0)
+                       for update skip locked
+                   ) as c
+                   limit $3"
+            ),
+            &[
+                &claim.queue,
+                &claim.worker,
+                &claim.limit,
+                &claim.names,
+                &claim.patterns,
+                &keys,
+                &limits,
+            ],
+        )
+        .await?;
+    Ok((in_order(&rows), last))
+}
+
+/// `returning` gives the rows in any order.
+fn in_order(rows: &[Row]) -> Vec<Claimed> {
+    let mut claimed: Vec<Claimed> = rows.iter().map(claimed).collect();
+    claimed.sort_unstable_by_key(|job| (job.priority, job.run_at, job.id));
+    claimed
+}
+
+fn claimed(row: &Row) -> Claimed {
+    let claims: Option<Json<serde_json::Map<String, Value>>> = row.try_get("claims").ok().flatten();
+    Claimed {
+        id: row.get("id"),
+        lease: row.get("lease"),
+        name: row.get("name"),
+        version: row.get("version"),
+        payload: row.get::<_, Json<_>>("payload").0,
+        role: row.get("role"),
+        claims: claims.map(|Json(claims)| claims),
+        attempts: row.get("attempts"),
+        max_attempts: row.get("max_attempts"),
+        timeout_s: row.get("timeout_s"),
+        source: row.get("source"),
+        created_at: row.get("created_at"),
+        priority: row.get("priority"),
+        run_at: row.get("run_at"),
+        keyed: row.get("keyed"),
+    }
+}

@@ -303,7 +303,7 @@ async fn a_legacy_secret_is_accepted_where_configured_and_nowhere_else() {
         .unwrap()
         .get(0);
     assert!(
-        !settings.contains("oct") && !settings.contains(secret),
+        !settings.contains("\"oct\"") && !settings.contains(secret),
         "{settings}"
     );
     stack.stop().await;

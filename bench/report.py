@@ -122,7 +122,7 @@ def whole(bench, sections, before, after):
     lines = [f"## {now}", "", *(f"- {k}: {v}" for k, v in facts.items()),
              f"- Load average (1 min): {before:.2f} before, {after:.2f} after",
              f"- Medians of {bench.args.repeats} windows of {bench.args.seconds} s after {bench.args.warmup} s of warm-up;"
-             f" {bench.args.connections} connections (password: 4); rate limits and request logs off on both sides",
+             f" {bench.args.connections} connections (password: 4); request logs off on both sides; rate limits off at supython, on but out of reach at sb",
              *(f"- Note: {n}" for n in dict.fromkeys(bench.notes)), "", "\n\n".join(sections), ""]
     return "\n".join(lines)
 

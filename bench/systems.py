@@ -142,6 +142,8 @@ class Sb(System):
         self.folder.mkdir()
         self.log = self.folder.parent / f"{self.folder.name}.log"
         auth = "".join(f"argon2_{k} = {v}\n" for k, v in (hashing or {}).items())
+        # So high that nothing is refused, but on: their cost is part of what is measured.
+        auth += "".join(f"rate_limit_{k}_per_window = 1000000\n" for k in ("token", "signup", "refresh"))
         rest_port = free_port()
         stack = f'bin_dir = "{pg_bin}"\n' if pg_bin else ""
         (self.folder / "sb.toml").write_text(

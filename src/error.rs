@@ -34,7 +34,7 @@ macro_rules! codes {
 codes! {
     /// Something failed inside; the log has the cause under the request id.
     UnexpectedFailure = "unexpected_failure", 500;
-    /// The database cannot be reached or no connection was free in time; try again.
+    /// The server cannot do it right now (no database connection in time, too many passwords to check, too many refreshes from this address); try again.
     ServiceUnavailable = "service_unavailable", 503;
     /// PostgREST is starting or restarting; try again.
     UpstreamUnavailable = "upstream_unavailable", 503;
@@ -56,7 +56,7 @@ codes! {
     BadPath = "bad_path", 400;
     /// The request changes something another request is changing; try again.
     Conflict = "conflict", 409;
-    /// Too many requests; wait as long as `Retry-After` says.
+    /// Too many requests from this address, or too many wrong passwords for this account; wait as long as `Retry-After` says.
     OverRequestRateLimit = "over_request_rate_limit", 429;
     /// The request needs a bearer token.
     NoAuthorization = "no_authorization", 401;

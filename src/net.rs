@@ -1,6 +1,6 @@
 //! Addresses: networks in settings, and the client behind trusted proxies.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// An address range such as `10.0.0.0/8`; a bare address is a range of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,36 @@ impl Network {
             (IpAddr::V6(a), IpAddr::V6(b)) => equal_bits(&a.octets(), &b.octets(), self.prefix),
             _ => false,
         }
+    }
+}
+
+/// The addresses that count as one client: an IPv4 address, or the /64 of an IPv6 address, which a single machine can have
+/// to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AddressBlock {
+    first: IpAddr,
+    last: IpAddr,
+}
+
+impl AddressBlock {
+    /// The block that `address` lies in. IPv4 addresses in IPv6 notation count as IPv4.
+    pub fn of(address: IpAddr) -> Self {
+        const HOST: u128 = u64::MAX as u128;
+        let address = address.to_canonical();
+        let (first, last) = match address {
+            IpAddr::V4(_) => (address, address),
+            IpAddr::V6(address) => {
+                let bits = address.to_bits();
+                let end = |bits| IpAddr::V6(Ipv6Addr::from_bits(bits));
+                (end(bits & !HOST), end(bits | HOST))
+            }
+        };
+        Self { first, last }
+    }
+
+    /// Its first and its last address.
+    pub fn bounds(self) -> (IpAddr, IpAddr) {
+        (self.first, self.last)
     }
 }
 
@@ -77,6 +107,17 @@ mod tests {
         assert!(odd.contains(ip("192.168.31.255")) && !odd.contains(ip("192.168.32.0")));
         assert!(Network::parse("::1").unwrap().contains(ip("::1")));
         assert!(Network::parse("10.0.0.0/33").is_none() && Network::parse("proxy").is_none());
+    }
+
+    #[test]
+    fn a_subscriber_is_one_block() {
+        let block = |text| AddressBlock::of(ip(text));
+        assert_eq!(block("2001:db8:0:1::1"), block("2001:db8:0:1:ffff::"));
+        assert_ne!(block("2001:db8:0:1::1"), block("2001:db8:0:2::1"));
+        assert_eq!(block("::ffff:192.0.2.1"), block("192.0.2.1"));
+        assert_ne!(block("192.0.2.1"), block("192.0.2.2"));
+        let bounds = (ip("2001:db8:0:1::"), ip("2001:db8:0:1:ffff:ffff:ffff:ffff"));
+        assert_eq!(block("2001:db8:0:1::1").bounds(), bounds);
     }
 
     #[test]

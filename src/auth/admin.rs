@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::address::{Email, Phone};
 use super::audit::{self, Action};
 use super::duration::Ban;
+use super::limits;
 use super::metadata::MetadataPatch;
 use super::model::{Client, User, UserPage};
 use super::queries::{self, NewUser, UserChange};
@@ -121,7 +122,7 @@ pub(super) async fn find(auth: &Auth, id: Uuid) -> Result<User, AuthError> {
     found.map(|(user, _)| user).ok_or(AuthError::UserNotFound)
 }
 
-/// Changes an account. A new password ends all its sessions.
+/// Changes an account. A new password ends all its sessions, and the delays after wrong ones.
 ///
 /// # Errors
 /// Those of [`add_user`], and [`AuthError::UserNotFound`].
@@ -156,6 +157,9 @@ pub(super) async fn update(
             return Err(AuthError::UserNotFound);
         }
         let user = update_dependents(&tx, id, &change, now).await?;
+        if change.password_hash.is_some() {
+            limits::forget_account(auth, &tx, (&user.email, &user.phone)).await?;
+        }
         let payload = audit::by_service(Action::Modified, &user);
         queries::log(&tx, &payload, (client, now)).await?;
         Ok(user)
@@ -237,7 +241,7 @@ pub async fn remove_user(auth: &Auth, who: &str, client: &Client) -> Result<User
     } else {
         let email = Email::parse(who)?;
         let connection = auth.db().auth().connection().await?;
-        let found = queries::find_credentials_by_email(&connection, email.as_str()).await?;
+        let found = queries::find_credentials_by_email(&connection, email.as_str(), None).await?;
         found.ok_or(AuthError::UserNotFound)?.user_id
     };
     let user = find(auth, id).await?;

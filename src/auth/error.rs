@@ -42,6 +42,18 @@ pub enum AuthError {
     /// Refresh met a passing obstacle; the client keeps its session and tries again.
     #[error("The session cannot be refreshed right now; try again")]
     RefreshUnavailable(#[source] DbError),
+    /// This client refreshes too often; it keeps its session and tries again.
+    #[error("Too many refreshes at once; try again")]
+    RefreshThrottled {
+        /// When, in seconds.
+        retry_after_s: u64,
+    },
+    /// The client asks too often, or the account's password was wrong too often.
+    #[error("Request rate limit reached")]
+    TooManyRequests {
+        /// When to try again, in seconds.
+        retry_after_s: u64,
+    },
     /// There is no such user.
     #[error("User not found")]
     UserNotFound,
@@ -122,7 +134,10 @@ impl AuthError {
             Self::SessionExpired => ErrorCode::SessionExpired,
             Self::RefreshTokenNotFound => ErrorCode::RefreshTokenNotFound,
             Self::RefreshTokenAlreadyUsed => ErrorCode::RefreshTokenAlreadyUsed,
-            Self::RefreshUnavailable(_) | Self::PasswordQueueFull => ErrorCode::ServiceUnavailable,
+            Self::RefreshUnavailable(_)
+            | Self::RefreshThrottled { .. }
+            | Self::PasswordQueueFull => ErrorCode::ServiceUnavailable,
+            Self::TooManyRequests { .. } => ErrorCode::OverRequestRateLimit,
             Self::SignupDisabled => ErrorCode::SignupDisabled,
             Self::UserAlreadyExists => ErrorCode::UserAlreadyExists,
             Self::EmailExists => ErrorCode::EmailExists,
@@ -155,6 +170,10 @@ impl From<AuthError> for ApiError {
                 public.with_cause(cause)
             }
             AuthError::RefreshUnavailable(cause) => public.with_retry_after(1).with_cause(cause),
+            AuthError::RefreshThrottled { retry_after_s }
+            | AuthError::TooManyRequests { retry_after_s } => {
+                public.with_retry_after(retry_after_s)
+            }
             AuthError::PasswordQueueFull => public.with_retry_after(1),
             AuthError::Issuance(_) | AuthError::Internal(_) => Self::internal(error),
             AuthError::BearerBanned | AuthError::BearerNotFound => {

@@ -10,15 +10,19 @@
 //! - `GET /user` and refresh are one statement each.
 //! - Nothing in an answer, or in the work done for it, tells whether an address has an account, except where
 //!   Supabase's own answer does.
+//! - Guesses at a password are counted in Postgres before the password is looked at, so more nodes or connections do not
+//!   mean more guesses.
 //! - A refresh is refused (4xx) only when the session is gone; whatever passes is 503.
 
 mod address;
 mod admin;
 mod audit;
+mod buckets;
 mod claims;
 mod duration;
 mod error;
 mod hooks;
+mod limits;
 mod metadata;
 mod model;
 mod password;
@@ -75,12 +79,14 @@ struct Inner {
     clock: Clock,
     config: config::Handle,
     mac_key: refresh_token::MacKey,
+    limits: limits::Limits,
     extensions: Extensions,
     passwords: password::Passwords,
 }
 
 impl Auth {
-    /// Builds the service. `secret` authenticates refresh tokens and must be the same on all nodes.
+    /// Builds the service. `secret` authenticates refresh tokens and hides addresses in the tables of the limits; it must
+    /// be the same on all nodes.
     ///
     /// # Errors
     /// [`AuthError::Internal`] when the settings of argon2 cannot be used.
@@ -100,6 +106,7 @@ impl Auth {
             clock,
             config,
             mac_key: refresh_token::MacKey::new(secret),
+            limits: limits::Limits::new(secret),
             extensions,
             passwords,
         })))
@@ -119,6 +126,10 @@ impl Auth {
 
     fn mac_key(&self) -> &refresh_token::MacKey {
         &self.0.mac_key
+    }
+
+    fn limits(&self) -> &limits::Limits {
+        &self.0.limits
     }
 
     fn extensions(&self) -> &Extensions {

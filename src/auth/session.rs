@@ -6,11 +6,13 @@ use serde_json::json;
 use super::address::{Email, Phone};
 use super::audit::{self, Action};
 use super::hooks::HookContext;
+use super::limits::{self, Account, Attempt, Origin};
 use super::model::{Client, TokenResponse};
-use super::queries::{self, Credentials, RefreshLimits, Refreshed, SignIn};
+use super::queries::{self, Credentials, Device, RefreshLimits, Refreshed, SignIn};
 use super::user::Bearer;
 use super::{Auth, AuthError, token};
 use crate::db::{DbError, SqlState};
+use crate::net::AddressBlock;
 
 pub(super) use super::queries::Scope;
 
@@ -30,13 +32,14 @@ pub(super) struct PasswordGrant {
 ///
 /// # Errors
 /// [`AuthError::InvalidCredentials`], [`AuthError::UserBanned`], [`AuthError::EmailNotConfirmed`],
-/// [`AuthError::PasswordQueueFull`].
+/// [`AuthError::TooManyRequests`], [`AuthError::PasswordQueueFull`].
 pub(super) async fn sign_in_with_password(
     auth: &Auth,
     grant: PasswordGrant,
     client: &Client,
+    origin: Origin,
 ) -> Result<TokenResponse, AuthError> {
-    let (account, checked_hash) = check_credentials(auth, &grant).await?;
+    let (account, checked_hash, attempt) = check_credentials(auth, &grant, client, origin).await?;
     let now = auth.clock().now();
     let session = token::new_session("password", now);
     let is_email = grant.email.is_some_and(|email| !email.is_empty());
@@ -46,13 +49,17 @@ pub(super) async fn sign_in_with_password(
         session: &session,
         client,
         audit: &audit::payload(Action::Login, actor, &traits),
+        attempt: attempt.key(),
         at: now,
     };
     let connection = auth.db().auth().connection().await?;
     let user = queries::sign_in(&connection, account.user_id, &checked_hash, &new).await?;
     drop(connection);
-    // The password was changed, or the account deleted, while it was being checked.
-    let user = user.ok_or(AuthError::InvalidCredentials)?;
+    let Some(user) = user else {
+        // The password was changed, or the account deleted, while it was being checked.
+        attempt.fail(auth).await?;
+        return Err(AuthError::InvalidCredentials);
+    };
     let context = HookContext {
         client: client.clone(),
         is_signup: false,
@@ -61,20 +68,43 @@ pub(super) async fn sign_in_with_password(
     token::issue(auth, user, &session, "password").await
 }
 
-/// The account and the hash its password was found to match.
+/// The account, the hash its password was found to match, and the attempt that found it.
 async fn check_credentials(
     auth: &Auth,
     grant: &PasswordGrant,
-) -> Result<(Credentials, String), AuthError> {
-    let mut found = find_credentials(auth, grant).await?;
+    client: &Client,
+    origin: Origin,
+) -> Result<(Credentials, String, Attempt), AuthError> {
+    let name = Name::parse(grant)?;
+    let mut found = find_credentials(auth, &name, client).await?;
     let hash = found.as_mut().and_then(|found| found.password_hash.take());
-    let is_right = auth
+    let network = client.ip.map(AddressBlock::of);
+    let known_device = network.filter(|_| found.as_ref().is_some_and(|f| f.is_known_device));
+    let attempt = limits::begin_attempt(auth, name.account(), known_device, origin).await?;
+    let verified = auth
         .passwords()
         .verify(&grant.password, hash.as_deref())
-        .await?;
+        .await;
+    let is_right = match verified {
+        Ok(is_right) => is_right,
+        Err(error) => {
+            attempt.undo(auth).await?;
+            return Err(error);
+        }
+    };
     let (Some(account), Some(hash), true) = (found, hash, is_right) else {
+        attempt.fail(auth).await?;
         return Err(AuthError::InvalidCredentials);
     };
+    if let Err(error) = may_sign_in(auth, &account) {
+        attempt.succeed(auth).await?;
+        return Err(error);
+    }
+    Ok((account, hash, attempt))
+}
+
+/// What keeps an account out although its password is right.
+fn may_sign_in(auth: &Auth, account: &Credentials) -> Result<(), AuthError> {
     let now = auth.clock().now();
     if account.banned_until.is_some_and(|until| until > now) {
         return Err(AuthError::UserBanned);
@@ -82,25 +112,60 @@ async fn check_credentials(
     if auth.config().auth.require_email_confirmation && !account.is_confirmed {
         return Err(AuthError::EmailNotConfirmed);
     }
-    Ok((account, hash))
+    Ok(())
+}
+
+/// Under which name somebody signs in.
+enum Name<'a> {
+    Email(Email),
+    Phone(Phone),
+    /// No account has it.
+    Malformed(&'a str),
+}
+
+impl<'a> Name<'a> {
+    fn parse(grant: &'a PasswordGrant) -> Result<Self, AuthError> {
+        match (&grant.email, &grant.phone) {
+            (Some(email), _) if !email.is_empty() => {
+                Ok(Email::parse(email).map_or(Self::Malformed(email), Self::Email))
+            }
+            (_, Some(phone)) if !phone.is_empty() => {
+                Ok(Phone::parse(phone).map_or(Self::Malformed(phone), Self::Phone))
+            }
+            _ => Err(AuthError::Invalid("missing email or phone")),
+        }
+    }
+
+    fn account(&self) -> Account<'_> {
+        match self {
+            Self::Email(email) => Account::Email(email),
+            Self::Phone(phone) => Account::Phone(phone),
+            Self::Malformed(text) => Account::Unknown(text),
+        }
+    }
 }
 
 async fn find_credentials(
     auth: &Auth,
-    grant: &PasswordGrant,
+    name: &Name<'_>,
+    client: &Client,
 ) -> Result<Option<Credentials>, AuthError> {
+    let now = auth.clock().now();
+    let device = client.ip.map(|ip| Device {
+        network: AddressBlock::of(ip).bounds(),
+        now,
+        live_since: now - seconds(auth.config().auth.refresh_token_ttl),
+    });
     let connection = auth.db().auth().connection().await?;
-    match (&grant.email, &grant.phone) {
-        (Some(email), _) if !email.is_empty() => match Email::parse(email) {
-            Ok(email) => Ok(queries::find_credentials_by_email(&connection, email.as_str()).await?),
-            Err(_) => Ok(None),
-        },
-        (_, Some(phone)) if !phone.is_empty() => match Phone::parse(phone) {
-            Ok(phone) => Ok(queries::find_credentials_by_phone(&connection, phone.as_str()).await?),
-            Err(_) => Ok(None),
-        },
-        _ => Err(AuthError::Invalid("missing email or phone")),
-    }
+    Ok(match name {
+        Name::Email(email) => {
+            queries::find_credentials_by_email(&connection, email.as_str(), device).await?
+        }
+        Name::Phone(phone) => {
+            queries::find_credentials_by_phone(&connection, phone.as_str(), device).await?
+        }
+        Name::Malformed(_) => None,
+    })
 }
 
 /// Exchanges a refresh token. Callers that present one token at the same time all get the same successor.
@@ -108,12 +173,15 @@ async fn find_credentials(
 /// # Errors
 /// [`AuthError::RefreshTokenNotFound`], [`AuthError::RefreshTokenAlreadyUsed`] (the session is ended then),
 /// [`AuthError::SessionExpired`], [`AuthError::UserBanned`]: the session is gone. Obstacles that pass are
-/// [`AuthError::RefreshUnavailable`], so that no client signs its user out because of them.
+/// [`AuthError::RefreshUnavailable`] or [`AuthError::RefreshThrottled`], so that no client signs its user out because of
+/// them.
 pub(super) async fn refresh(
     auth: &Auth,
     refresh_token: &str,
     client: &Client,
+    origin: Origin,
 ) -> Result<TokenResponse, AuthError> {
+    limits::count_refresh(auth, origin)?;
     let presented = auth
         .mac_key()
         .open(refresh_token)

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::address::Email;
 use super::audit::{self, Action};
 use super::hooks::HookContext;
+use super::limits::{self, Limited, Origin};
 use super::metadata::MetadataPatch;
 use super::model::{Client, Session, TokenResponse, User};
 use super::queries::{self, NewUser};
@@ -40,12 +41,14 @@ pub(super) enum SignedUp {
 ///
 /// # Errors
 /// [`AuthError::SignupDisabled`], [`AuthError::Invalid`], [`AuthError::WeakPassword`],
-/// [`AuthError::UserAlreadyExists`], [`AuthError::HookRejected`], [`AuthError::SavingUser`]. Where confirmation is
+/// [`AuthError::TooManyRequests`], [`AuthError::UserAlreadyExists`], [`AuthError::HookRejected`],
+/// [`AuthError::SavingUser`]. Where confirmation is
 /// required, an address that is taken looks like one that is not.
 pub(super) async fn sign_up(
     auth: &Auth,
     input: SignUp,
     client: &Client,
+    origin: Origin,
 ) -> Result<SignedUp, AuthError> {
     let config = auth.config();
     if config.auth.disable_signup {
@@ -58,6 +61,7 @@ pub(super) async fn sign_up(
     }
     password::check_new(password, &config.auth)?;
     let data = MetadataPatch::parse(input.data)?.over(Map::new());
+    limits::count(auth, Limited::SignUp, origin).await?;
     let hash = auth.passwords().hash(password).await?;
     let confirmed = !config.auth.require_email_confirmation;
     let app_metadata = json!({ "provider": "email", "providers": ["email"] });

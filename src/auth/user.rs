@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::address::Email;
 use super::audit::{self, Action};
+use super::limits::{self, Account, Origin};
 use super::metadata::{self, MetadataPatch};
 use super::model::{Client, User};
 use super::queries::{self, LiveSession, UserChange};
@@ -85,7 +86,8 @@ pub(super) struct UserUpdate {
 /// # Errors
 /// Those of [`current_user`]; [`AuthError::NotAdmin`] for `app_metadata`; [`AuthError::EmailExists`],
 /// [`AuthError::FeatureDisabled`], [`AuthError::PhoneDisabled`]; [`AuthError::WeakPassword`],
-/// [`AuthError::SamePassword`], [`AuthError::CurrentPasswordRequired`], [`AuthError::CurrentPasswordInvalid`].
+/// [`AuthError::SamePassword`], [`AuthError::CurrentPasswordRequired`], [`AuthError::CurrentPasswordInvalid`],
+/// [`AuthError::TooManyRequests`].
 pub(super) async fn update(
     auth: &Auth,
     bearer: Bearer<'_>,
@@ -118,7 +120,7 @@ pub(super) async fn update(
     let new_hash = match input.password.as_deref() {
         Some(new) if !new.is_empty() => {
             let current = input.current_password.as_deref();
-            Some(new_password(auth, new, current, old_hash).await?)
+            Some(new_password(auth, user.id, (new, current), old_hash).await?)
         }
         _ => None,
     };
@@ -186,8 +188,8 @@ fn new_email(auth: &Auth, user: &User, text: Option<&str>) -> Result<Option<Emai
 /// Checks a change of password and hashes the new one.
 async fn new_password(
     auth: &Auth,
-    new: &str,
-    current: Option<&str>,
+    user_id: Uuid,
+    (new, current): (&str, Option<&str>),
     old_hash: Option<&str>,
 ) -> Result<String, AuthError> {
     let settings = &auth.config().auth;
@@ -197,7 +199,7 @@ async fn new_password(
             None if settings.require_current_password => {
                 return Err(AuthError::CurrentPasswordRequired);
             }
-            Some(current) if !auth.passwords().verify(current, Some(old_hash)).await? => {
+            Some(current) if !is_current(auth, user_id, current, old_hash).await? => {
                 return Err(AuthError::CurrentPasswordInvalid);
             }
             Some(current) if current == new => return Err(AuthError::SamePassword),
@@ -209,4 +211,23 @@ async fn new_password(
         }
     }
     auth.passwords().hash(new).await
+}
+
+/// Whoever has taken an access token must not learn the password by trying: wrong ones are followed by the same delays
+/// as at a sign-in.
+async fn is_current(
+    auth: &Auth,
+    user_id: Uuid,
+    password: &str,
+    hash: &str,
+) -> Result<bool, AuthError> {
+    let account = Account::SignedIn(user_id);
+    let attempt = limits::begin_attempt(auth, account, None, Origin(None)).await?;
+    let verified = auth.passwords().verify(password, Some(hash)).await;
+    match verified {
+        Ok(true) => attempt.succeed(auth).await?,
+        Ok(false) => attempt.fail(auth).await?,
+        Err(_) => attempt.undo(auth).await?,
+    }
+    verified
 }

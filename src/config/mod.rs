@@ -255,6 +255,21 @@ impl Config {
                 "jobs.concurrency and jobs.timeout_s must be at least 1, jobs.poll_interval_s at least 0.01".to_owned(),
             );
         }
+        for (name, value) in [
+            ("window_seconds", self.auth.rate_limit_window_seconds),
+            ("token_per_window", self.auth.rate_limit_token_per_window),
+            ("signup_per_window", self.auth.rate_limit_signup_per_window),
+            (
+                "refresh_per_window",
+                self.auth.rate_limit_refresh_per_window,
+            ),
+        ] {
+            if value == 0 {
+                problems.push(format!(
+                    "auth.rate_limit_{name} must be at least 1; auth.rate_limit_enabled = false switches the limits off"
+                ));
+            }
+        }
         if self
             .jwt
             .legacy_secret

@@ -148,6 +148,16 @@ section! {
         argon2_concurrency: usize = 0, "AUTH_ARGON2_CONCURRENCY";
         /// Password requests that may wait for their turn before more are answered 503.
         argon2_queue: usize = 64, "AUTH_ARGON2_QUEUE";
+        /// Limit sign-ins, sign-ups and refreshes per client address (IPv6: per /64), and make guesses at an account's password wait longer and longer. Requests with a service key are not limited per address.
+        [live] rate_limit_enabled: bool = true, "AUTH_RATE_LIMIT_ENABLED";
+        /// Seconds the numbers below are for. They may come all at once; what is used up refills evenly.
+        [live] rate_limit_window_seconds: u32 = 60, "AUTH_RATE_LIMIT_WINDOW_SECONDS";
+        /// Password sign-ins per window and address, on all nodes together.
+        [live] rate_limit_token_per_window: u32 = 30, "AUTH_RATE_LIMIT_TOKEN_PER_WINDOW";
+        /// Sign-ups per window and address, on all nodes together.
+        [live] rate_limit_signup_per_window: u32 = 30, "AUTH_RATE_LIMIT_SIGNUP_PER_WINDOW";
+        /// Refreshes per window and address, on each node; more are answered 503, which keeps clients signed in.
+        [live] rate_limit_refresh_per_window: u32 = 150, "AUTH_RATE_LIMIT_REFRESH_PER_WINDOW";
     }
 }
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { createPublicKey, verify } from 'node:crypto'
 import { test } from 'node:test'
-import { good, refused, sharedProject } from './harness.mjs'
+import { Project, good, refused, sharedProject } from './harness.mjs'
 
 const shared = sharedProject()
 
@@ -151,4 +151,43 @@ test('errors have one shape without and one with the API version header', async 
   const current = await ask({ 'x-supabase-api-version': '2024-01-01' })
   assert.equal(current.body.code, 'invalid_credentials')
   assert.equal(typeof current.body.message, 'string')
+})
+
+test('a client that refreshes too often keeps its session', async (t) => {
+  const env = { AUTH_RATE_LIMIT_WINDOW_SECONDS: '3', AUTH_RATE_LIMIT_REFRESH_PER_WINDOW: '1' }
+  const project = await Project.start(t, { env })
+  const statuses = []
+  const client = project.client(undefined, {
+    fetch: async (url, options) => {
+      const response = await fetch(url, options)
+      if (String(url).includes('grant_type=refresh_token')) {
+        statuses.push(response.status)
+        if (response.status === 503) assert.match(response.headers.get('retry-after'), /^[123]$/)
+      }
+      return response
+    },
+  })
+  const events = []
+  client.auth.onAuthStateChange((event) => void events.push(event))
+  const { user } = good(await client.auth.signUp({ email: 'often@example.com', password: 'correct horse battery' }))
+  good(await client.auth.refreshSession())
+  // Over the limit now: the library tries again by itself, and nothing is lost.
+  good(await client.auth.refreshSession())
+  assert.deepEqual([statuses.at(0), statuses.at(1), statuses.at(-1)], [200, 503, 200])
+  assert.deepEqual(statuses.filter((status) => status !== 200 && status !== 503), [])
+  assert.ok(!events.includes('SIGNED_OUT'), events.join(' '))
+  assert.equal(good(await client.auth.getUser()).user.id, user.id)
+})
+
+test('guessing a password is slowed down, with the same words for every address', async () => {
+  const project = shared()
+  const { email, password } = await project.person('ana')
+  good(await project.client().auth.signInWithPassword({ email, password }))
+  const guess = (email) => project.client().auth.signInWithPassword({ email, password: 'not it' })
+  for (const address of [email, `no-${email}`]) {
+    for (let n = 0; n < 5; n += 1) refused(await guess(address), { code: 'invalid_credentials' })
+    // The first delay is a second: on a slow machine one guess may come after it, but not all.
+    const more = [await guess(address), await guess(address), await guess(address)]
+    assert.ok(more.some(({ error }) => error.code === 'over_request_rate_limit' && error.status === 429), address)
+  }
 })

@@ -17,6 +17,8 @@ export const SB = path.resolve(process.env.SB_BIN ?? path.join(ROOT, 'target/deb
 const START_MS = 180_000
 const COMMAND_MS = 120_000
 const STOP_MS = 40_000
+/** All tests of a file come from one address. */
+const LIMITS = { AUTH_RATE_LIMIT_TOKEN_PER_WINDOW: '1000', AUTH_RATE_LIMIT_SIGNUP_PER_WINDOW: '1000', AUTH_RATE_LIMIT_REFRESH_PER_WINDOW: '1000' }
 const PASSWORD = 'correct horse battery staple'
 
 /** The environment without what would redirect the program under test. */
@@ -146,7 +148,7 @@ export class Project {
   async launch(t, program, args, env) {
     this.output = ''
     this.stdout = ''
-    this.process = spawn(program, args, { cwd: this.folder, env: cleanEnv(env), stdio: ['ignore', 'pipe', 'pipe'] })
+    this.process = spawn(program, args, { cwd: this.folder, env: cleanEnv({ ...LIMITS, ...env }), stdio: ['ignore', 'pipe', 'pipe'] })
     this.closed = once(this.process, 'close')
     this.process.stdout.setEncoding('utf8').on('data', (text) => {
       this.stdout += text
@@ -202,11 +204,12 @@ export class Project {
     }, ms)
   }
 
-  /** A client as an application makes one. */
-  client(key = this.status.publishable_key) {
+  /** A client as an application makes one; `global` are its options of that name. */
+  client(key = this.status.publishable_key, global = {}) {
     const options = {
       auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
       realtime: { transport: WebSocket },
+      global,
     }
     return createClient(this.status.api_url, key, options)
   }

@@ -60,6 +60,14 @@ begin
       and c.relkind in ('r', 'p')
       and not c.relrowsecurity;
   assert bad is null, format('RLS is off: %s', bad);
+
+  -- Counters are not written ahead: a sign-in does not wait for the disk because of them.
+  assert (
+    select count(*) = 2
+      from pg_class c
+      where c.oid in ('auth.rate_limits'::regclass, 'auth.sign_in_failures'::regclass)
+        and c.relpersistence = 'u'
+  ), 'limits are logged';
 end
 $$;
 
@@ -87,6 +95,13 @@ begin
   assert pg_temp.run_as('sb_auth', null, 'select from auth.signing_keys') like 'ok%', 'keys select';
   assert pg_temp.run_as('sb_auth', null, 'delete from auth.signing_keys') = '42501', 'keys delete';
   assert pg_temp.run_as('sb_auth', null, 'update auth.api_keys set revoked_at = null') = '42501', 'api keys update';
+  assert pg_temp.run_as('sb_auth', null, 'insert into auth.rate_limits (key, full_at) values (''k'', now())') = 'ok 1', 'rate limit';
+  assert pg_temp.run_as('sb_auth', null, 'delete from auth.rate_limits') = 'ok 1', 'rate limits delete';
+  assert pg_temp.run_as('sb_auth', null, 'insert into auth.sign_in_failures (account, failures, pending, last_failed_at) values (''a'', 1, 1, now())') = 'ok 1', 'failure';
+  assert pg_temp.run_as('sb_auth', null, 'update auth.sign_in_failures set failures = 2') = 'ok 1', 'failure update';
+  assert pg_temp.run_as('sb_auth', null, 'delete from auth.sign_in_failures') = 'ok 1', 'failures delete';
+  assert pg_temp.run_as('sb_auth', null, 'truncate auth.rate_limits, auth.sign_in_failures') = '42501', 'sb_auth truncates limits';
+  assert pg_temp.run_as('supabase_auth_admin', null, 'delete from auth.sign_in_failures') = '42501', 'project SQL clears failures';
   assert pg_temp.run_as('sb_auth', null, 'select from public.private_note') = '42501', 'sb_auth reads a project table';
   assert pg_temp.run_as('sb_auth', null, 'truncate auth.users cascade') = '42501', 'sb_auth truncates';
   assert pg_temp.run_as('sb_auth', null, 'select from sb.limitations') = '42501', 'sb_auth reads sb';

@@ -57,6 +57,7 @@ macro_rules! identity_columns {
     };
 }
 
+mod limits;
 mod refresh;
 mod rows;
 mod session;
@@ -65,14 +66,18 @@ mod user;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+pub(super) use limits::{
+    Admission, AttemptKey, Bucket, begin_attempt, end_attempt, forget_accounts, forget_failures,
+    take_token,
+};
 pub(super) use refresh::{RefreshLimits, Refreshed, refresh};
 pub(super) use session::{
     Scope, SignIn, end_sessions, find_session_user, insert_session, mark_seen, sign_in, sign_out,
 };
 pub(super) use user::{
-    Credentials, LiveSession, NewUser, UserChange, count_users, delete_user, find_credentials,
-    find_credentials_by_email, find_credentials_by_phone, find_user, insert_user, list_users,
-    read_user, soft_delete_user, update_user, write_identity,
+    Credentials, Device, LiveSession, NewUser, UserChange, count_users, delete_user,
+    find_credentials, find_credentials_by_email, find_credentials_by_phone, find_user, insert_user,
+    list_users, read_user, soft_delete_user, update_user, write_identity,
 };
 
 use super::model::Client;

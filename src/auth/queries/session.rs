@@ -5,6 +5,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::ip_text;
+use super::limits::AttemptKey;
 use super::rows::users;
 use crate::auth::model::{Client, Session, User};
 use crate::db::{DbError, SystemConnection, Tx};
@@ -14,6 +15,8 @@ pub(in crate::auth) struct SignIn<'a> {
     pub(in crate::auth) session: &'a Session,
     pub(in crate::auth) client: &'a Client,
     pub(in crate::auth) audit: &'a Value,
+    /// Whose failures are forgotten now.
+    pub(in crate::auth) attempt: Option<&'a AttemptKey>,
     pub(in crate::auth) at: DateTime<Utc>,
 }
 
@@ -45,6 +48,11 @@ pub(in crate::auth) async fn sign_in(
         (payload, created_at, ip_address)
       select $9, $3, $10
         from u
+    ), forgotten as (
+      delete from auth.sign_in_failures f
+       using u
+       where f.account = $11
+         and f.device = $12
     )
     select ",
         user_columns!(),
@@ -71,6 +79,8 @@ pub(in crate::auth) async fn sign_in(
                 &client.user_agent,
                 &new.audit,
                 &ip_text(client),
+                &new.attempt.map(|attempt| &attempt.account),
+                &new.attempt.map(|attempt| &attempt.device),
             ],
         )
         .await?;

@@ -1,5 +1,7 @@
 //! Users and their identities.
 
+use std::net::IpAddr;
+
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
@@ -71,6 +73,40 @@ pub(in crate::auth) struct Credentials {
     pub(in crate::auth) password_hash: Option<String>,
     pub(in crate::auth) banned_until: Option<DateTime<Utc>>,
     pub(in crate::auth) is_confirmed: bool,
+    /// Whether it has a live session in the network of the request.
+    pub(in crate::auth) is_known_device: bool,
+}
+
+/// Where a sign-in comes from, to tell whether the account is signed in there.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::auth) struct Device {
+    /// The first and the last address of its network.
+    pub(in crate::auth) network: (IpAddr, IpAddr),
+    pub(in crate::auth) now: DateTime<Utc>,
+    /// Sessions that were not used since then are over.
+    pub(in crate::auth) live_since: DateTime<Utc>,
+}
+
+/// Looks at the newest sessions only: nothing bounds how many an account has.
+macro_rules! is_known_device {
+    () => {
+        "exists (
+           select
+             from (
+               select s.ip
+                    , s.not_after
+                    , s.refreshed_at
+                    , s.created_at
+                 from auth.sessions s
+                where s.user_id = u.id
+                order by s.created_at desc
+                limit 100
+             ) s
+            where s.ip between $2::inet and $3::inet
+              and (s.not_after is null or s.not_after > $4::timestamptz)
+              and coalesce(s.refreshed_at, s.created_at) > $5::timestamptz
+         ) as is_known_device"
+    };
 }
 
 macro_rules! credential_columns {
@@ -91,35 +127,62 @@ macro_rules! credential_columns {
 pub(in crate::auth) async fn find_credentials_by_email(
     db: &SystemConnection,
     email: &str,
+    device: Option<Device>,
 ) -> Result<Option<Credentials>, DbError> {
     let sql = concat!(
         "
     select ",
         credential_columns!(),
         "
+       , ",
+        is_known_device!(),
+        "
       from auth.users u
      where lower(u.email) = $1
        and not u.is_sso_user"
     );
-    let row = db.query_opt(sql, &[&email]).await?;
-    Ok(row.as_ref().map(credentials))
+    find_by(db, sql, email, device).await
 }
 
 /// The account with a number.
 pub(in crate::auth) async fn find_credentials_by_phone(
     db: &SystemConnection,
     phone: &str,
+    device: Option<Device>,
 ) -> Result<Option<Credentials>, DbError> {
     let sql = concat!(
         "
     select ",
         credential_columns!(),
         "
+       , ",
+        is_known_device!(),
+        "
       from auth.users u
      where u.phone = $1
        and not u.is_sso_user"
     );
-    let row = db.query_opt(sql, &[&phone]).await?;
+    find_by(db, sql, phone, device).await
+}
+
+async fn find_by(
+    db: &SystemConnection,
+    sql: &str,
+    address: &str,
+    device: Option<Device>,
+) -> Result<Option<Credentials>, DbError> {
+    let row = db
+        .query_opt(
+            sql,
+            &[
+                &address,
+                &device.map(|device| device.network.0),
+                &device.map(|device| device.network.1),
+                &device.map(|device| device.now),
+                &device.map(|device| device.live_since),
+            ],
+        )
+        .await?;
     Ok(row.as_ref().map(credentials))
 }
 
@@ -133,6 +196,7 @@ pub(in crate::auth) async fn find_credentials(
     select ",
         credential_columns!(),
         "
+       , false as is_known_device
       from auth.users u
      where u.id = $1"
     );
@@ -148,6 +212,7 @@ fn credentials(row: &Row) -> Credentials {
         password_hash: hash.filter(|hash| !hash.is_empty()),
         banned_until: row.get("banned_until"),
         is_confirmed: row.get("is_confirmed"),
+        is_known_device: row.get("is_known_device"),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Who asks: extractors for a signed-in user, for the service key, and for the client behind the request.
+//! Who asks: extractors for a signed-in user, for the service key, and for the client behind the request, as it is logged
+//! and as it is counted.
 
 use std::convert::Infallible;
 
@@ -7,12 +8,14 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 
 use crate::auth::AuthError;
+use crate::auth::limits::Origin;
 use crate::auth::model::Client;
 use crate::auth::user::Bearer;
 use crate::error::ErrorCode;
 use crate::http::authenticate::Credentials;
 use crate::http::{ApiError, ClientIp};
 use crate::identity::Caller;
+use crate::net::AddressBlock;
 
 /// A caller whose token names a user.
 #[derive(Debug)]
@@ -88,5 +91,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Client {
             ip: parts.extensions.get::<ClientIp>().map(|ip| ip.0),
             user_agent,
         })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Origin {
+    type Rejection = Infallible;
+
+    /// Credentials that do not verify are not believed, and no reason to refuse: these routes need none.
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let ip = parts.extensions.get::<ClientIp>().map(|ip| ip.0);
+        let caller = Caller::from_request_parts(parts, state).await;
+        let is_service = caller.is_ok_and(|caller| caller.is_service());
+        Ok(Self(ip.map(AddressBlock::of).filter(|_| !is_service)))
     }
 }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::auth::Auth;
+use crate::auth::limits::Origin;
 use crate::auth::model::Client;
 use crate::auth::signup::{self, SignUp, SignedUp};
 use crate::http::{ApiError, Json};
@@ -21,6 +22,7 @@ pub(super) struct Body {
 pub(super) async fn sign_up(
     State(auth): State<Auth>,
     client: Client,
+    origin: Origin,
     Json(body): Json<Body>,
 ) -> Result<Json<SignedUp>, ApiError> {
     let input = SignUp {
@@ -29,5 +31,5 @@ pub(super) async fn sign_up(
         password: body.password,
         data: body.data,
     };
-    Ok(Json(signup::sign_up(&auth, input, &client).await?))
+    Ok(Json(signup::sign_up(&auth, input, &client, origin).await?))
 }

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use serde::Deserialize;
 
+use crate::auth::limits::Origin;
 use crate::auth::model::{Client, TokenResponse};
 use crate::auth::session::{self, PasswordGrant};
 use crate::auth::{Auth, AuthError};
@@ -26,12 +27,13 @@ pub(super) struct Body {
 pub(super) async fn grant(
     State(auth): State<Auth>,
     client: Client,
+    origin: Origin,
     Query(grant): Query<Grant>,
     Json(body): Json<Body>,
 ) -> Result<Json<TokenResponse>, ApiError> {
     match grant.grant_type.as_deref() {
-        None | Some("password") => sign_in(&auth, body, &client).await,
-        Some("refresh_token") => exchange(&auth, body, &client).await,
+        None | Some("password") => sign_in(&auth, body, &client, origin).await,
+        Some("refresh_token") => exchange(&auth, body, &client, origin).await,
         Some(_) => Err(AuthError::Invalid("unsupported_grant_type").into()),
     }
 }
@@ -39,15 +41,17 @@ pub(super) async fn grant(
 pub(super) async fn refresh(
     State(auth): State<Auth>,
     client: Client,
+    origin: Origin,
     Json(body): Json<Body>,
 ) -> Result<Json<TokenResponse>, ApiError> {
-    exchange(&auth, body, &client).await
+    exchange(&auth, body, &client, origin).await
 }
 
 async fn sign_in(
     auth: &Auth,
     body: Body,
     client: &Client,
+    origin: Origin,
 ) -> Result<Json<TokenResponse>, ApiError> {
     let grant = PasswordGrant {
         email: body.email,
@@ -55,7 +59,7 @@ async fn sign_in(
         password: body.password.unwrap_or_default(),
     };
     Ok(Json(
-        session::sign_in_with_password(auth, grant, client).await?,
+        session::sign_in_with_password(auth, grant, client, origin).await?,
     ))
 }
 
@@ -63,10 +67,11 @@ async fn exchange(
     auth: &Auth,
     body: Body,
     client: &Client,
+    origin: Origin,
 ) -> Result<Json<TokenResponse>, ApiError> {
     let token = body.refresh_token.unwrap_or_default();
     if token.is_empty() {
         return Err(AuthError::Invalid("refresh_token required").into());
     }
-    Ok(Json(session::refresh(auth, &token, client).await?))
+    Ok(Json(session::refresh(auth, &token, client, origin).await?))
 }

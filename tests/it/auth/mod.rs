@@ -2,6 +2,7 @@
 
 mod admin;
 mod extensions;
+mod limits;
 mod logout;
 mod refresh;
 mod shapes;

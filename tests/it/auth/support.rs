@@ -1,6 +1,7 @@
 //! An auth service of one's own per test: a cloned database, a clock that stands still, and a client.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use sb::auth::{Auth, Extensions, TokenIssuer};
 use sb::clock::Clock;
 use sb::config::{self, Config, Sources};
-use sb::db::{Connection, Db, DbOptions};
-use sb::http::{ApiError, Authenticate, authenticate::Credentials, middleware};
+use sb::db::{Connection, Db, DbOptions, Target};
+use sb::http::{ApiError, Authenticate, authenticate::Credentials, middleware, server::Peer};
 use sb::telemetry::Metrics;
 use sb::{Caller, ErrorCode};
 use serde_json::{Map, Value, json};
@@ -54,6 +55,8 @@ pub(crate) struct App {
     pub(crate) owner: Connection,
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
+    pub(crate) config: config::Handle,
+    target: Target,
     router: Router,
 }
 
@@ -71,8 +74,20 @@ impl App {
     }
 
     pub(crate) async fn with(options: Options) -> Self {
+        let clock = Clock::test("2026-01-01T12:00:00Z".parse::<DateTime<Utc>>().unwrap());
+        Self::start(options, fresh_database().await, clock).await
+    }
+
+    /// Another node on the same database, with the same settings and clock.
+    pub(crate) async fn another_node(&self) -> Self {
+        let options = Options::default();
+        let node = Self::start(options, self.target.clone(), self.clock.clone()).await;
+        node.config.replace((*self.config.current()).clone());
+        node
+    }
+
+    async fn start(options: Options, owner: Target, clock: Clock) -> Self {
         logs();
-        let owner = fresh_database().await;
         let config = config::Handle::new(load(&options.settings));
         let db = Db::new(DbOptions {
             authenticator: owner.with_user("authenticator", ""),
@@ -83,7 +98,6 @@ impl App {
             statement_timeout: Duration::from_secs(30),
             allowed_roles: config.current().db.allowed_roles.clone(),
         });
-        let clock = Clock::test("2026-01-01T12:00:00Z".parse::<DateTime<Utc>>().unwrap());
         let metrics = Metrics::default();
         let auth = Auth::new(
             db.clone(),
@@ -104,6 +118,8 @@ impl App {
             db,
             clock,
             metrics,
+            config,
+            target: owner,
         }
     }
 
@@ -210,6 +226,13 @@ impl Call<'_> {
         let headers = self.builder.headers_mut().unwrap();
         let name = axum::http::HeaderName::from_bytes(name.as_bytes()).unwrap();
         headers.insert(name, value.parse().unwrap());
+        self
+    }
+
+    /// As if the connection came from `ip`.
+    pub(crate) fn from(mut self, ip: &str) -> Self {
+        let peer = Peer(SocketAddr::new(ip.parse().unwrap(), 50_000));
+        self.builder = self.builder.extension(peer);
         self
     }
 
@@ -335,11 +358,15 @@ fn authenticate(credentials: Credentials<'_>) -> Result<Caller, ApiError> {
         .map_err(|_| ApiError::new(ErrorCode::BadJwt, "invalid JWT"))
 }
 
-fn load(settings: &[(&'static str, &'static str)]) -> Config {
+pub(crate) fn load(settings: &[(&'static str, &'static str)]) -> Config {
     let mut flags: Vec<(String, String)> = [
         ("auth.argon2_memory_kib", "64"),
         ("auth.argon2_iterations", "1"),
         ("server.api_url", "http://sb.test"),
+        // All tests come from one address, and their clock stands still.
+        ("auth.rate_limit_token_per_window", "1000"),
+        ("auth.rate_limit_signup_per_window", "1000"),
+        ("auth.rate_limit_refresh_per_window", "10000"),
     ]
     .iter()
     .chain(settings)

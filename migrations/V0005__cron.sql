@@ -733,7 +733,7 @@ $$;
 -- that say nothing any more, ticks of long ago. At most `most` of each; the
 -- caller calls again while there is more. The worker's role has no other way to
 -- the tables of schema auth.
-create function jobs.prune(runs interval, audit interval, session_idle interval, most integer default 5000)
+create function jobs.prune(runs interval, audit interval, session_idle interval, most integer)
 returns table (kind text, removed bigint)
 language plpgsql
 security definer

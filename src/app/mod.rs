@@ -22,7 +22,9 @@ use crate::config::{self, Config};
 use crate::db::migrate::MigrateError;
 use crate::db::{ConnectError, Db, DbError, Listener};
 use crate::http::{Authenticate, middleware};
-use crate::jobs::{Handlers, Job, JobContext, JobResult, Jobs, JobsError, Kind};
+use crate::jobs::{
+    Handlers, Job, JobContext, JobResult, Jobs, JobsError, Kind, Schedule, retention,
+};
 use crate::keys::{self, Keys, KeysError};
 use crate::lifecycle::Lifecycle;
 use crate::router;
@@ -41,6 +43,7 @@ pub struct App {
     pub(crate) migrations: Vec<include_dir::Dir<'static>>,
     pub(crate) commands: Vec<Command>,
     handlers: Handlers,
+    schedules: Vec<Schedule>,
     clock: Option<Clock>,
 }
 
@@ -187,6 +190,14 @@ impl App {
         self
     }
 
+    /// Enqueues a job at the times a cron expression names. An entry of `sb.toml` with the same name replaces it.
+    pub fn cron(mut self, schedule: Schedule) -> Self {
+        self.schedules
+            .retain(|other| other.name() != schedule.name());
+        self.schedules.push(schedule);
+        self
+    }
+
     /// Adds migrations that are part of the program, applied before the project folder's.
     pub fn migrations(mut self, directory: include_dir::Dir<'static>) -> Self {
         self.migrations.push(directory);
@@ -237,6 +248,7 @@ impl App {
             .register(|registry| registry.register_collector(pools));
         let auth = parts::auth(&context, &keys, &master, self.extensions)?;
         let rest = parts::rest(&context, &keys)?;
+        let handlers = retention::register(self.handlers, context.config.clone());
         let mut authors = Router::new();
         for (path, routes) in self.routes {
             authors = authors.nest(&path, routes(context.clone()));
@@ -259,7 +271,8 @@ impl App {
             master,
             auth,
             rest,
-            handlers: self.handlers,
+            handlers,
+            schedules: self.schedules,
             migrated,
             migrations: self.migrations,
         })

@@ -1,0 +1,70 @@
+//! A cron expression in a time zone: which instants it names.
+//!
+//! The day the clock goes forward, a fixed time in the gap runs at the first instant after it; the day it goes back, a
+//! fixed time runs once, and whatever repeats within the hour runs in both hours.
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+
+/// When something is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timetable {
+    cron: Cron,
+    zone: Tz,
+}
+
+impl Timetable {
+    /// Five fields, six with seconds first, or `@daily` and its like; a zone such as `Europe/Berlin`.
+    ///
+    /// # Errors
+    /// What is wrong with which of the two, for people.
+    pub fn parse(expression: &str, zone: &str) -> Result<Self, String> {
+        let zone = zone.parse().map_err(|_| {
+            format!("time zone \"{zone}\" is unknown; use a name such as Europe/Berlin")
+        })?;
+        let parser = CronParser::builder()
+            .seconds(Seconds::Optional)
+            .year(Year::Disallowed)
+            .build();
+        let cron = parser.parse(expression).map_err(|error| {
+            let error = error.to_string();
+            let reason = error
+                .split_once(": ")
+                .map_or(error.as_str(), |(_, reason)| reason);
+            format!(
+                "cron expression \"{expression}\": {}",
+                reason.trim_end_matches('.')
+            )
+        })?;
+        Ok(Self { cron, zone })
+    }
+
+    /// The first tick after an instant; none when there will not be one.
+    pub fn after(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let local = instant.with_timezone(&self.zone);
+        let next = self.cron.find_next_occurrence(&local, false).ok()?;
+        Some(next.with_timezone(&Utc))
+    }
+
+    /// The last tick at or before an instant.
+    pub fn until(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let local = instant.with_timezone(&self.zone);
+        let last = self.cron.find_previous_occurrence(&local, true).ok()?;
+        Some(last.with_timezone(&Utc))
+    }
+
+    /// In words.
+    pub fn describe(&self) -> String {
+        self.cron.describe()
+    }
+
+    /// Whether it names seconds.
+    pub fn has_seconds(&self) -> bool {
+        self.cron.as_str().split_whitespace().count() == 6
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -234,6 +234,8 @@ impl App {
         )
         .await?;
         let jobs = Jobs::new(db.clone(), listener, &lifecycle);
+        let handlers = retention::register(self.handlers, settings.clone());
+        jobs.register(&handlers).await?;
         let context = Context {
             db,
             clock,
@@ -248,7 +250,6 @@ impl App {
             .register(|registry| registry.register_collector(pools));
         let auth = parts::auth(&context, &keys, &master, self.extensions)?;
         let rest = parts::rest(&context, &keys)?;
-        let handlers = retention::register(self.handlers, context.config.clone());
         let mut authors = Router::new();
         for (path, routes) in self.routes {
             authors = authors.nest(&path, routes(context.clone()));

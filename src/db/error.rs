@@ -31,6 +31,20 @@ impl DbError {
         }
     }
 
+    /// What Postgres says, without the SQLSTATE, and its hint if there is one.
+    pub fn message_and_hint(&self) -> String {
+        let Self::Postgres(error) = self else {
+            return self.to_string();
+        };
+        match error.as_db_error() {
+            Some(db) => match db.hint() {
+                Some(hint) => format!("{}; {hint}", db.message()),
+                None => db.message().to_owned(),
+            },
+            None => self.to_string(),
+        }
+    }
+
     /// The violated constraint's name.
     pub fn constraint(&self) -> Option<&str> {
         match self {

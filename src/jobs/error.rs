@@ -30,7 +30,7 @@ pub enum JobsError {
 impl From<DbError> for JobsError {
     /// The functions of schema `jobs` raise these states on purpose, with texts for people.
     fn from(error: DbError) -> Self {
-        let text = error.to_string();
+        let text = error.message_and_hint();
         match error.code() {
             Some(&SqlState::NO_DATA_FOUND) => Self::NotFound(text),
             Some(&SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE) => Self::WrongState(text),

@@ -48,6 +48,14 @@ impl Jobs {
         Self { db, listener, wake }
     }
 
+    /// Makes known what handlers ask for, so that an enqueue from anywhere follows it.
+    pub(crate) async fn register(&self, handlers: &Handlers) -> Result<(), JobsError> {
+        let tx = self.db.jobs().begin().await?;
+        let kinds: Vec<_> = handlers.kinds().collect();
+        let registered = queries::register_kinds(&tx, &kinds).await;
+        Ok(tx.finish(registered).await?)
+    }
+
     /// Enqueues a job in the caller's transaction, as the caller. Workers are woken when it commits.
     ///
     /// # Errors

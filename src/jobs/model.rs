@@ -164,4 +164,6 @@ pub(super) struct Claimed {
     pub(super) created_at: DateTime<Utc>,
     pub(super) priority: i16,
     pub(super) run_at: DateTime<Utc>,
+    /// It has a concurrency key.
+    pub(super) keyed: bool,
 }

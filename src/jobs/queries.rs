@@ -72,30 +72,35 @@ pub(super) async fn enqueue_many(tx: &Tx, jobs: &[NewJob]) -> Result<Vec<(JobId,
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// Says that a worker is there, and what it knows. Returns its id.
+/// Writes what handlers ask for, and makes their queues.
+pub(super) async fn register_kinds(tx: &Tx, kinds: &[&Kind]) -> Result<(), DbError> {
+    for kind in kinds {
+        upsert_kind(tx, kind).await?;
+    }
+    let queues = kinds.iter().filter_map(|kind| kind.queue.as_deref());
+    create_queues(tx, &queues.collect::<Vec<_>>()).await
+}
+
+async fn create_queues(tx: &Tx, names: &[&str]) -> Result<(), DbError> {
+    tx.execute(
+        "insert into jobs.queues (name)
+           select distinct n
+             from unnest($1::text[]) as n
+           on conflict do nothing",
+        &[&names],
+    )
+    .await
+    .map(drop)
+}
+
+/// Says that a worker is there. Returns its id.
 pub(super) async fn register_worker(
     tx: &Tx,
     name: &str,
     queues: &[String],
     concurrency: i32,
-    kinds: &[&Kind],
 ) -> Result<i64, DbError> {
-    for kind in kinds {
-        upsert_kind(tx, kind).await?;
-    }
-    let wanted: Vec<&str> = queues
-        .iter()
-        .map(String::as_str)
-        .chain(kinds.iter().filter_map(|kind| kind.queue.as_deref()))
-        .collect();
-    tx.execute(
-        "insert into jobs.queues (name)
-           select distinct w
-             from unnest($1::text[]) as w
-           on conflict do nothing",
-        &[&wanted],
-    )
-    .await?;
+    create_queues(tx, &queues.iter().map(String::as_str).collect::<Vec<_>>()).await?;
     let row = tx
         .query_one(
             "insert into jobs.workers (name, queues, concurrency)
@@ -126,7 +131,13 @@ async fn upsert_kind(tx: &Tx, kind: &Kind) -> Result<(), DbError> {
                  backoff_base_s = excluded.backoff_base_s,
                  backoff_max_s = excluded.backoff_max_s,
                  timeout_s = excluded.timeout_s,
-                 seen_at = now()",
+                 seen_at = now()
+             where (k.queue, k.max_attempts, k.backoff, k.backoff_base_s, k.backoff_max_s, k.timeout_s)
+               is distinct from (
+                 excluded.queue, excluded.max_attempts, excluded.backoff, excluded.backoff_base_s,
+                 excluded.backoff_max_s, excluded.timeout_s
+               )
+               or k.seen_at < now() - interval '1 day'",
         &[
             &kind.name,
             &kind.queue,
@@ -279,7 +290,13 @@ pub(super) struct Claim<'a> {
 macro_rules! claim {
     ($picked:literal) => {
         concat!(
-            "with picked as materialized (",
+            // The lock keeps a rescuer from declaring this worker dead between its look and our claim.
+            "with alive as materialized (
+               select w.id
+                 from jobs.workers w
+                 where w.id = $2
+                 for key share
+             ), picked as materialized (",
             $picked,
             ")
              update jobs.pending p
@@ -303,7 +320,8 @@ macro_rules! claim {
                        , p.source
                        , p.created_at
                        , p.priority
-                       , p.run_at"
+                       , p.run_at
+                       , p.concurrency_key is not null as keyed"
         )
     };
 }
@@ -327,6 +345,10 @@ pub(super) async fn claim_all(
                          from jobs.queues q
                          where q.name = $1
                            and q.paused_at is not null
+                     )
+                     and exists (
+                       select
+                         from alive
                      )
                    order by p.priority, p.run_at, p.id
                    limit $3
@@ -368,6 +390,10 @@ pub(super) async fn claim_after(
                          from jobs.queues q
                          where q.name = $1
                            and q.paused_at is not null
+                     )
+                     and exists (
+                       select
+                         from alive
                      )
                    order by p.run_at, p.id
                    limit $3
@@ -443,7 +469,11 @@ pub(super) async fn claim_keyed(
             &[&claim.queue, &after],
         )
         .await?;
-    let last = keys.last().map(|row| row.get(0)).unwrap_or_default();
+    // All keys were seen: begin at the first one again.
+    let last = match keys.last() {
+        Some(last) if keys.len() == 200 => last.get(0),
+        _ => String::new(),
+    };
     let free = keys.iter().filter(|row| row.get(2));
     let free = free.map(|row| (row.get::<_, String>(0), row.get::<_, i16>(1)));
     let (keys, limits): (Vec<_>, Vec<_>) = free.unzip();
@@ -467,6 +497,10 @@ pub(super) async fn claim_keyed(
                              from jobs.queues q
                              where q.name = $1
                                and q.paused_at is not null
+                         )
+                         and exists (
+                           select
+                             from alive
                          )
                        order by p.priority, p.run_at, p.id
                        limit greatest(k.cap - (
@@ -517,6 +551,7 @@ fn claimed(row: &Row) -> Claimed {
         created_at: row.get("created_at"),
         priority: row.get("priority"),
         run_at: row.get("run_at"),
+        keyed: row.get("keyed"),
     }
 }
 
@@ -712,11 +747,10 @@ pub(super) async fn set_progress(
         .map(drop)
 }
 
-/// Removes workers that have been silent for `after_s` seconds. Returns their ids.
-pub(super) async fn bury_workers(tx: &Tx, after_s: f64) -> Result<Vec<i64>, DbError> {
-    let rows = tx
-        .query(
-            "with silent as materialized (
+/// Removes workers that have been silent for `after_s` seconds. Returns how many.
+pub(super) async fn bury_workers(tx: &Tx, after_s: f64) -> Result<u64, DbError> {
+    tx.execute(
+        "with silent as materialized (
                select w.id
                  from jobs.workers w
                  where w.seen_at < now() - make_interval(secs => $1)
@@ -724,16 +758,15 @@ pub(super) async fn bury_workers(tx: &Tx, after_s: f64) -> Result<Vec<i64>, DbEr
              )
              delete from jobs.workers w
                using silent s
-               where w.id = s.id
-               returning w.id",
-            &[&after_s],
-        )
-        .await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+               where w.id = s.id",
+        &[&after_s],
+    )
+    .await
 }
 
-/// Hands the jobs of dead workers to others, or buries those that have used up their attempts. Returns how many.
-pub(super) async fn rescue(tx: &Tx, workers: &[i64]) -> Result<i64, DbError> {
+/// Hands the jobs of workers that are gone to others, or buries those that have used up their attempts. Returns how
+/// many.
+pub(super) async fn rescue(tx: &Tx) -> Result<i64, DbError> {
     let row = tx
         .query_one(
             concat!(
@@ -748,8 +781,12 @@ pub(super) async fn rescue(tx: &Tx, workers: &[i64]) -> Result<i64, DbError> {
                             || jsonb_build_object('attempt', p.attempts, 'at', now(), 'error', 'the worker died') as errors
                      from jobs.pending p
                      where p.status = 'running'
-                       and p.locked_by = any ($1)
-                     for update skip locked
+                       and not exists (
+                         select
+                           from jobs.workers w
+                           where w.id = p.locked_by
+                       )
+                     for update of p skip locked
                  ), again as (
                    update jobs.pending p
                      set status = 'queued',
@@ -781,7 +818,7 @@ pub(super) async fn rescue(tx: &Tx, workers: &[i64]) -> Result<i64, DbError> {
                  select count(*)
                    from lost"
             ),
-            &[&workers],
+            &[],
         )
         .await?;
     Ok(row.get(0))

@@ -22,15 +22,10 @@ const WAIT: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// Done, with a result.
-    Succeeded {
-        id: JobId,
-        lease: i32,
-        result: Option<Value>,
-    },
+    Succeeded(Ticket, Option<Value>),
     /// Anything else.
     Ended {
-        id: JobId,
-        lease: i32,
+        ticket: Ticket,
         outcome: &'static str,
         error: Option<String>,
         delay_s: Option<f64>,
@@ -39,13 +34,31 @@ pub(super) enum Outcome {
     Flush,
 }
 
+/// What the database knows an attempt by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ticket {
+    id: JobId,
+    lease: i32,
+    /// Others of its key may wait for its end.
+    keyed: bool,
+}
+
+impl Ticket {
+    pub(super) fn of(job: &Claimed) -> Self {
+        Self {
+            id: job.id,
+            lease: job.lease,
+            keyed: job.keyed,
+        }
+    }
+}
+
 impl Outcome {
-    pub(super) fn succeeded(id: JobId, lease: i32, result: Value) -> Self {
-        let result = Some(result).filter(|result| !result.is_null());
-        Self::Succeeded { id, lease, result }
+    pub(super) fn succeeded(ticket: Ticket, result: Value) -> Self {
+        Self::Succeeded(ticket, Some(result).filter(|result| !result.is_null()))
     }
 
-    pub(super) fn failed(id: JobId, lease: i32, error: JobError) -> Self {
+    pub(super) fn failed(ticket: Ticket, error: JobError) -> Self {
         let (outcome, error, delay_s) = match error {
             JobError::Failed(text) => ("failed", Some(text), None),
             JobError::Discard(text) => ("discarded", Some(text), None),
@@ -54,29 +67,26 @@ impl Outcome {
         // Postgres keeps no zero bytes.
         let error = error.map(|text| text.replace('\0', "\u{fffd}"));
         Self::Ended {
-            id,
-            lease,
+            ticket,
             outcome,
             error,
             delay_s,
         }
     }
 
-    pub(super) fn cancelled(id: JobId, lease: i32) -> Self {
-        Self::Ended {
-            id,
-            lease,
-            outcome: "cancelled",
-            error: None,
-            delay_s: None,
-        }
+    pub(super) fn cancelled(ticket: Ticket) -> Self {
+        Self::without_error(ticket, "cancelled")
     }
 
-    pub(super) fn released(job: &Claimed) -> Self {
+    /// Another worker goes on.
+    pub(super) fn released(ticket: Ticket) -> Self {
+        Self::without_error(ticket, "released")
+    }
+
+    fn without_error(ticket: Ticket, outcome: &'static str) -> Self {
         Self::Ended {
-            id: job.id,
-            lease: job.lease,
-            outcome: "released",
+            ticket,
+            outcome,
             error: None,
             delay_s: None,
         }
@@ -90,26 +100,28 @@ struct Batch {
     leases: Vec<i32>,
     results: Vec<Option<Value>>,
     ended: Ended,
+    keyed: bool,
     last: bool,
 }
 
 impl Batch {
     fn add(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Succeeded { id, lease, result } => {
-                self.ids.push(id);
-                self.leases.push(lease);
+            Outcome::Succeeded(ticket, result) => {
+                self.keyed |= ticket.keyed;
+                self.ids.push(ticket.id);
+                self.leases.push(ticket.lease);
                 self.results.push(result);
             }
             Outcome::Ended {
-                id,
-                lease,
+                ticket,
                 outcome,
                 error,
                 delay_s,
             } => {
-                self.ended.ids.push(id);
-                self.ended.leases.push(lease);
+                self.keyed |= ticket.keyed;
+                self.ended.ids.push(ticket.id);
+                self.ended.leases.push(ticket.lease);
                 self.ended.outcomes.push(outcome);
                 self.ended.errors.push(error);
                 self.ended.delays_s.push(delay_s);
@@ -133,6 +145,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut outcomes: mpsc::UnboundedReceiv
         batch.add(first);
         gather(&shared, &mut outcomes, &mut batch).await;
         write(&shared, &mut batch).await;
+        if batch.keyed {
+            shared.jobs.wake.wake_here();
+        }
         if batch.last {
             return;
         }
@@ -222,10 +237,15 @@ async fn write_singly(shared: &Shared, batch: &mut Batch) {
     let results = std::mem::take(&mut batch.results);
     for ((id, lease), result) in ids.into_iter().zip(leases).zip(results) {
         let mut single = Batch::default();
-        single.add(Outcome::Succeeded { id, lease, result });
+        let ticket = Ticket {
+            id,
+            lease,
+            keyed: false,
+        };
+        single.add(Outcome::Succeeded(ticket, result));
         if let Err(error) = try_write(shared, &mut single).await {
             let text = format!("the result could not be stored: {error}");
-            batch.add(Outcome::failed(id, lease, JobError::Failed(text)));
+            batch.add(Outcome::failed(ticket, JobError::Failed(text)));
         }
     }
     if let Err(error) = try_write(shared, batch).await {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
+use super::complete::{Outcome, Ticket};
 use super::{Shared, lock};
 use crate::db::{DbError, Notice, SystemConnection};
 use crate::jobs::model::{Claimed, JobId};
@@ -18,6 +19,9 @@ const MOST: usize = 500;
 
 /// Work for about this long is claimed ahead.
 const AHEAD: Duration = Duration::from_millis(100);
+
+/// Jobs claimed ahead that have not begun after this are handed back: those that run take longer than expected.
+const STALE: Duration = Duration::from_millis(250);
 
 /// A look at a whole queue may take this part of the time, as index entries of finished jobs make it slow while an old
 /// snapshot is held somewhere.
@@ -59,6 +63,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut queues: HashMap<String, Queue> = HashMap::new();
     let mut pause = Duration::from_millis(100);
     while !shared.draining.is_cancelled() {
+        shared.release_stale();
         let next = match round(&shared, &mut queues).await {
             Ok(next) => {
                 pause = Duration::from_millis(100);
@@ -94,9 +99,11 @@ async fn wait(shared: &Shared, notices: &mut tokio::sync::broadcast::Receiver<No
             tokio::select! {
                 () = room => {}
                 () = shared.draining.cancelled() => {}
+                () = tokio::time::sleep(STALE), if shared.has_buffered() => {}
             }
             return;
         }
+        Next::At(until) if shared.has_buffered() => until.min(Instant::now() + STALE),
         Next::At(until) => until,
     };
     tokio::select! {
@@ -203,6 +210,12 @@ impl Shared {
         let mean = self.mean_us.load(Ordering::Relaxed).max(1);
         let ahead = u64::try_from(AHEAD.as_micros()).unwrap_or(u64::MAX) / mean;
         let concurrency = self.options.concurrency.max(1);
+        // Nothing has ended for a while: what runs now is slower than the mean says.
+        let ahead = if lock(&self.last_end).elapsed() > AHEAD && self.running() >= concurrency {
+            0
+        } else {
+            ahead
+        };
         let wanted = concurrency
             .saturating_mul(usize::try_from(ahead).unwrap_or(usize::MAX))
             .clamp(concurrency, MOST.max(concurrency));
@@ -216,8 +229,26 @@ impl Shared {
         }
     }
 
+    fn has_buffered(&self) -> bool {
+        !lock(&self.buffer).is_empty()
+    }
+
+    /// Hands back what was claimed ahead when runners turn out to be busy for longer.
+    fn release_stale(&self) {
+        if !self.has_buffered() || lock(&self.last_end).elapsed() < STALE {
+            return;
+        }
+        for job in self.take_buffer() {
+            self.send(Outcome::released(Ticket::of(&job)));
+        }
+    }
+
     fn push(&self, jobs: Vec<Claimed>) {
         let count = jobs.len();
+        if count > 0 && self.outstanding() == 0 {
+            // The clock of what is claimed ahead begins to run.
+            *lock(&self.last_end) = std::time::Instant::now();
+        }
         lock(&self.buffer).extend(jobs);
         self.available.add_permits(count);
     }

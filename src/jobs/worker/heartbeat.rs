@@ -15,7 +15,7 @@ use crate::jobs::queries;
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(HEARTBEAT);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last_beat = Instant::now();
+    let (mut last_beat, mut first) = (Instant::now(), true);
     loop {
         tokio::select! {
             () = shared.drained.cancelled() => return,
@@ -32,8 +32,10 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 continue;
             }
         }
-        if let Err(error) = rescue(&shared).await {
+        if let Err(error) = rescue(&shared, first).await {
             tracing::warn!(error = %error, "jobs of dead workers could not be rescued");
+        } else {
+            first = false;
         }
     }
 }
@@ -67,11 +69,7 @@ async fn beat(shared: &Shared) -> Result<(), DbError> {
     if lost || !queries::beat(&connection, shared.id(), count).await? {
         drop(connection);
         shared.give_up();
-        return match shared.register().await {
-            Ok(()) => Ok(()),
-            Err(crate::jobs::JobsError::Db(error)) => Err(error),
-            Err(error) => Err(DbError::Unreachable(error.to_string())),
-        };
+        return shared.register().await;
     }
     if !ids.is_empty() {
         for id in queries::cancel_requested(&connection, &ids).await? {
@@ -81,18 +79,19 @@ async fn beat(shared: &Shared) -> Result<(), DbError> {
     Ok(())
 }
 
-async fn rescue(shared: &Shared) -> Result<(), DbError> {
+async fn rescue(shared: &Shared, first: bool) -> Result<(), DbError> {
     let tx = shared.jobs.db.jobs().begin().await?;
     let result = async {
         let dead = queries::bury_workers(&tx, SILENT_AFTER.as_secs_f64()).await?;
-        if dead.is_empty() {
+        // The first time also whatever belongs to nobody, as in a database that was copied.
+        if dead == 0 && !first {
             return Ok((0, 0));
         }
-        Ok::<_, DbError>((dead.len(), queries::rescue(&tx, &dead).await?))
+        Ok::<_, DbError>((dead, queries::rescue(&tx).await?))
     };
     let result = result.await;
     let (workers, jobs) = tx.finish(result).await?;
-    if workers > 0 {
+    if jobs > 0 {
         tracing::warn!(workers, jobs, "took over the jobs of workers that died");
     }
     if jobs > 0 {

@@ -19,7 +19,7 @@ mod run;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -30,8 +30,9 @@ pub(super) use progress::Progress;
 use super::handler::Handlers;
 use super::model::{Claimed, JobId};
 use super::{Jobs, JobsError, queries};
+use crate::db::DbError;
 use crate::lifecycle::Lifecycle;
-use complete::Outcome;
+use complete::{Outcome, Ticket};
 
 /// A heartbeat this often.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -86,6 +87,8 @@ struct Shared {
     room: Notify,
     /// Microseconds a job took lately.
     mean_us: AtomicU64,
+    /// When a job last ended.
+    last_end: Mutex<Instant>,
     outcomes: mpsc::UnboundedSender<Outcome>,
     progress: Progress,
     /// No more claims.
@@ -137,6 +140,7 @@ impl Worker {
             inflight: Mutex::default(),
             room: Notify::new(),
             mean_us: AtomicU64::new(10_000),
+            last_end: Mutex::new(Instant::now()),
             outcomes,
             draining: CancellationToken::new(),
             drained: CancellationToken::new(),
@@ -146,6 +150,7 @@ impl Worker {
         let (history, dead) = (shared.options.history_days, shared.options.dead_days);
         queries::maintain(&connection, history.into(), dead.into()).await?;
         drop(connection);
+        shared.jobs.register(&shared.handlers).await?;
         shared.register().await?;
         let tasks = TaskTracker::new();
         for _ in 0..shared.options.concurrency.max(1) {
@@ -186,7 +191,7 @@ impl Worker {
         let shared = &self.shared;
         shared.draining.cancel();
         for job in shared.take_buffer() {
-            shared.send(Outcome::released(&job));
+            shared.send(Outcome::released(Ticket::of(&job)));
         }
         let idle = async {
             while shared.running() > 0 {
@@ -230,12 +235,11 @@ impl Shared {
         self.id.load(Ordering::Acquire)
     }
 
-    async fn register(&self) -> Result<(), JobsError> {
+    async fn register(&self) -> Result<(), DbError> {
         let tx = self.jobs.db.jobs().begin().await?;
-        let kinds: Vec<_> = self.handlers.kinds().collect();
         let concurrency = i32::try_from(self.options.concurrency).unwrap_or(i32::MAX);
         let (name, queues) = (&self.options.name, &self.options.queues);
-        let id = queries::register_worker(&tx, name, queues, concurrency, &kinds).await;
+        let id = queries::register_worker(&tx, name, queues, concurrency).await;
         let id = tx.finish(id).await?;
         self.id.store(id, Ordering::Release);
         self.lost.store(false, Ordering::Release);

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::complete::Outcome;
+use super::complete::{Outcome, Ticket};
 use super::{Running, Shared, Stop, lock};
 use crate::db::Canceller;
 use crate::identity::Caller;
@@ -38,7 +38,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             continue;
         };
         if shared.draining.is_cancelled() {
-            shared.send(Outcome::released(&job));
+            shared.send(Outcome::released(Ticket::of(&job)));
         } else {
             attempt(&shared, job).await;
         }
@@ -47,7 +47,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
 }
 
 async fn attempt(shared: &Arc<Shared>, job: Claimed) {
-    let (id, lease) = (job.id, job.lease);
+    let (id, ticket) = (job.id, Ticket::of(&job));
     let span = tracing::info_span!(
         "job",
         job.id = id,
@@ -64,17 +64,22 @@ async fn attempt(shared: &Arc<Shared>, job: Claimed) {
     let left = execute(shared, &job, stop).instrument(span.clone()).await;
     let took = started.elapsed();
     let outcome = match left {
-        Left::Completed => None,
-        Left::Answered(Ok(result)) => Some(Outcome::succeeded(id, lease, result)),
-        Left::Answered(Err(error)) => Some(Outcome::failed(id, lease, error)),
+        Left::Completed => {
+            if job.keyed {
+                shared.jobs.wake.wake_here();
+            }
+            None
+        }
+        Left::Answered(Ok(result)) => Some(Outcome::succeeded(ticket, result)),
+        Left::Answered(Err(error)) => Some(Outcome::failed(ticket, error)),
         Left::TimedOut(limit) => {
             let text = format!("the attempt took longer than {} s", limit.as_secs_f64());
-            Some(Outcome::failed(id, lease, JobError::Failed(text)))
+            Some(Outcome::failed(ticket, JobError::Failed(text)))
         }
         Left::Stopped => match *lock(&why) {
-            Some(Stop::Cancelled) => Some(Outcome::cancelled(id, lease)),
+            Some(Stop::Cancelled) => Some(Outcome::cancelled(ticket)),
             Some(Stop::Lost) => None,
-            _ => Some(Outcome::released(&job)),
+            _ => Some(Outcome::released(ticket)),
         },
     };
     span.in_scope(|| log(outcome.as_ref(), took));
@@ -89,7 +94,7 @@ async fn attempt(shared: &Arc<Shared>, job: Claimed) {
 fn log(outcome: Option<&Outcome>, took: Duration) {
     let duration_ms = took.as_secs_f64() * 1_000.0;
     match outcome {
-        None | Some(Outcome::Succeeded { .. } | Outcome::Flush) => {
+        None | Some(Outcome::Succeeded(..) | Outcome::Flush) => {
             tracing::debug!(duration_ms, "done");
         }
         Some(Outcome::Ended { outcome, error, .. }) => {
@@ -201,6 +206,7 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> JobError {
 impl Shared {
     /// A moving mean, which decides how many jobs are claimed ahead.
     fn note_duration(&self, took: Duration) {
+        *lock(&self.last_end) = Instant::now();
         let took = u64::try_from(took.as_micros())
             .unwrap_or(u64::MAX)
             .min(60_000_000);

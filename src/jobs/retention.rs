@@ -35,7 +35,7 @@ async fn run(context: &JobContext, config: &Config) -> JobResult {
         jobs.history_days.into(),
         config.auth.audit_retention_days.into(),
     );
-    let session_idle = Duration::from_secs(config.auth.refresh_token_ttl.into());
+    let session_idle = Duration::from_secs(config.auth.refresh_token_ttl);
     let mut removed = Map::new();
     loop {
         let portion = cron::prune(&db, days, session_idle, PORTION).await?;

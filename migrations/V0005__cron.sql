@@ -142,7 +142,7 @@ begin
     end if;
     foreach item in array string_to_array(field, ',') loop
       if item !~ format(
-        '^(\*|\?|([0-9]{1,2}%s)%s(-([0-9]{1,2}%s))?%s)(/[0-9]{1,2})?$',
+        '^(\*|([0-9]{1,2}%s)%s(-([0-9]{1,2}%s))?%s)(/[0-9]{1,2})?$',
         names[position], suffixes[position], names[position], specials[position]
       ) then
         raise exception 'cron expression "%": "%" is no %', cron_expr, item, titles[position]

@@ -24,6 +24,13 @@ impl Timetable {
         let zone = zone.parse().map_err(|_| {
             format!("time zone \"{zone}\" is unknown; use a name such as Europe/Berlin")
         })?;
+        let counted = expression.split_whitespace().count();
+        if !(counted == 1 && expression.trim_start().starts_with('@') || matches!(counted, 5 | 6)) {
+            return Err(format!(
+                "cron expression \"{expression}\" has {counted} fields; it needs five: minute hour day month weekday, or \
+                 six with seconds first"
+            ));
+        }
         let parser = CronParser::builder()
             .seconds(Seconds::Optional)
             .year(Year::Disallowed)

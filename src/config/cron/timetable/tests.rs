@@ -124,10 +124,7 @@ fn weekdays_and_days_of_the_month_are_read_as_cron_does() {
 fn mistakes_are_named() {
     let wrong = |expression: &str| Timetable::parse(expression, "UTC").unwrap_err();
     for (expression, reason) in [
-        ("", "empty"),
         ("61 * * * *", "61"),
-        ("* * * *", "five"),
-        ("0 0 0 1 1 * 2027", "six"),
         ("@reboot", "@REBOOT"),
         ("*/0 * * * *", "0"),
     ] {
@@ -142,6 +139,12 @@ fn mistakes_are_named() {
         Timetable::parse("0 0 * * *", "Europe/Berln").unwrap_err(),
         "time zone \"Europe/Berln\" is unknown; use a name such as Europe/Berlin"
     );
+    assert_eq!(
+        wrong("* * * *"),
+        "cron expression \"* * * *\" has 4 fields; it needs five: minute hour day month weekday, or six with seconds first"
+    );
+    assert!(wrong("").contains(" has 0 fields"));
+    assert!(wrong("0 0 0 1 1 * 2027").contains(" has 7 fields"));
     let never = Timetable::parse("0 0 30 2 *", "UTC").unwrap();
     assert_eq!(never.after(instant("2027-01-01T00:00:00Z")), None);
 }

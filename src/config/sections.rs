@@ -194,7 +194,7 @@ section! {
         drain_timeout_s: u64 = 30, "JOBS_DRAIN_TIMEOUT_S";
         /// Seconds an attempt may take, unless the job or its kind says otherwise.
         timeout_s: u64 = 300, "JOBS_TIMEOUT_S";
-        /// Who fires schedules: "inproc", the workers themselves; "pg_cron", that extension; "off", nobody.
+        /// Who fires schedules: `"inproc"`, the workers themselves; `"pg_cron"`, that extension; `"off"`, nobody.
         cron_backend: CronBackend = CronBackend::Inproc, "JOBS_CRON_BACKEND";
         /// Longest pause between two looks at the schedules, in seconds. Changes and ticks are acted on without it.
         cron_poll_interval_s: f64 = 30.0, "JOBS_CRON_POLL_INTERVAL_S";

@@ -94,7 +94,7 @@ pub(super) struct DueSchedule {
     pub(super) cron_expr: String,
     pub(super) time_zone: String,
     pub(super) missed: String,
-    pub(super) missed_window_s: f64,
+    pub(super) missed_window_ms: i64,
     pub(super) after_at: DateTime<Utc>,
     pub(super) next_fire_at: Option<DateTime<Utc>>,
 }
@@ -114,7 +114,7 @@ pub(super) async fn due(
                   , c.cron_expr
                   , c.time_zone
                   , c.missed
-                  , extract(epoch from c.missed_window)::float8 as missed_window_s
+                  , (extract(epoch from c.missed_window) * 1000)::bigint as missed_window_ms
                   , c.after_at
                   , c.next_fire_at
                from clock k
@@ -136,7 +136,7 @@ pub(super) async fn due(
             cron_expr: row.get("cron_expr"),
             time_zone: row.get("time_zone"),
             missed: row.get("missed"),
-            missed_window_s: row.get("missed_window_s"),
+            missed_window_ms: row.get("missed_window_ms"),
             after_at: row.get("after_at"),
             next_fire_at: row.get("next_fire_at"),
         })
@@ -213,7 +213,7 @@ fn run(row: &Row) -> Run {
     }
 }
 
-/// Makes pg_cron's entries what the table says, or removes them.
+/// Makes `pg_cron`'s entries what the table says, or removes them.
 pub(super) async fn sync_pg_cron(db: &SystemConnection, active: bool) -> Result<(), DbError> {
     db.execute("select jobs.sync_pg_cron($1)", &[&active])
         .await

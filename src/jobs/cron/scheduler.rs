@@ -18,7 +18,7 @@ use crate::lifecycle::Lifecycle;
 /// After an error.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// How often pg_cron's entries are compared with ours when nobody says that something has changed.
+/// How often `pg_cron`'s entries are compared with ours when nobody says that something has changed.
 const COMPARE: Duration = Duration::from_secs(30);
 
 /// How schedules are fired.
@@ -175,7 +175,7 @@ impl Scheduler {
                 None => refuse(db, schedule, "this expression names no time that will come").await,
             };
         };
-        let window = TimeDelta::try_milliseconds((schedule.missed_window_s * 1_000.0) as i64);
+        let window = TimeDelta::try_milliseconds(schedule.missed_window_ms);
         let policy = (missed(&schedule.missed), window.unwrap_or(TimeDelta::MAX));
         let due = due(&table, policy, planned, now);
         let fired = queries::fire(db, schedule, planned, &due.ticks, due.next).await?;

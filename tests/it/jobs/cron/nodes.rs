@@ -60,8 +60,9 @@ impl Drop for Node {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_tick_happens_once_however_often_nodes_are_killed() {
-    let wanted: i64 =
-        std::env::var("SB_TEST_CRON_TICKS").map_or(2_000, |text| text.parse().expect("a number"));
+    let wanted: i64 = std::env::var_os("SB_TEST_CRON_TICKS").map_or(2_000, |text| {
+        text.to_string_lossy().parse().expect("a number of ticks")
+    });
     let cron = Cron::without_node().await;
     let folder = tempfile::tempdir().unwrap();
     let mut nodes: Vec<Node> = (0..3).map(|_| Node::start(&cron, folder.path())).collect();

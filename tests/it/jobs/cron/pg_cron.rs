@@ -4,8 +4,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sb::App;
+use sb::config::Config;
 use sb::db::{Connection, Target};
 use sb::jobs::WorkerOptions;
+use sb::stack::Stack;
 
 use crate::support;
 
@@ -29,30 +31,7 @@ async fn pg_cron_fires_what_it_can_and_refuses_the_rest() {
     if !is_installed() {
         return;
     }
-    let mut stack = support::own_stack_with("pg_cron", |options| {
-        options.postgres_bin_dir = Some(BIN_DIR.into());
-        options.settings.extend(
-            [
-                ("shared_preload_libraries", "pg_cron"),
-                ("cron.database_name", "postgres"),
-                ("cron.use_background_workers", "on"),
-            ]
-            .map(|(name, value)| (name.to_owned(), value.to_owned())),
-        );
-    });
-    let connection = stack.start_postgres().await.expect("postgres starts");
-    let url = connection.socket_url("postgres");
-    let owner = Connection::open(&Target::parse(&url).unwrap())
-        .await
-        .unwrap();
-    let config = support::config(
-        &url,
-        &[
-            ("jobs.cron_backend", "pg_cron"),
-            ("jobs.cron_poll_interval_s", "0.1"),
-        ],
-    );
-    App::new().migrate(&config).await.unwrap();
+    let (mut stack, owner, config) = start().await;
 
     // Without the extension the worker says what to do.
     let running = App::new().build(config.clone()).await.unwrap();
@@ -138,23 +117,55 @@ async fn pg_cron_fires_what_it_can_and_refuses_the_rest() {
     assert!(again <= 1, "{again}");
     running.shutdown().await;
 
-    // Back to the workers: pg_cron is told to forget, and goes on where it was.
-    let mut config = config;
+    back_to_the_workers(&owner, config).await;
+    stack.stop().await;
+}
+
+/// A Postgres that has loaded pg_cron, migrated.
+async fn start() -> (Stack, Connection, Config) {
+    let mut stack = support::own_stack_with("pg_cron", |options| {
+        options.postgres_bin_dir = Some(BIN_DIR.into());
+        options.settings.extend(
+            [
+                ("shared_preload_libraries", "pg_cron"),
+                ("cron.database_name", "postgres"),
+                ("cron.use_background_workers", "on"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
+    });
+    let connection = stack.start_postgres().await.expect("postgres starts");
+    let url = connection.socket_url("postgres");
+    let owner = Connection::open(&Target::parse(&url).unwrap())
+        .await
+        .unwrap();
+    let config = support::config(
+        &url,
+        &[
+            ("jobs.cron_backend", "pg_cron"),
+            ("jobs.cron_poll_interval_s", "0.1"),
+        ],
+    );
+    App::new().migrate(&config).await.unwrap();
+    (stack, owner, config)
+}
+
+/// pg_cron is told to forget, and the workers go on where it was.
+async fn back_to_the_workers(owner: &Connection, mut config: Config) {
     config.jobs.cron_backend = sb::config::CronBackend::Inproc;
     let running = App::new().build(config).await.unwrap();
     running.start_worker_with(options()).await.unwrap();
     until(
         "pg_cron has no entries",
         Duration::from_secs(30),
-        async || text(&owner, "select count(*)::text from cron.job").await == "0",
+        async || text(owner, "select count(*)::text from cron.job").await == "0",
     )
     .await;
     until("nothing is refused", Duration::from_secs(30), async || {
-        text(&owner, "select count(*)::text from jobs.cron_schedules where enabled and (error is not null or next_fire_at is null)").await == "0"
+        text(owner, "select count(*)::text from jobs.cron_schedules where enabled and (error is not null or next_fire_at is null)").await == "0"
     })
     .await;
     running.shutdown().await;
-    stack.stop().await;
 }
 
 fn options() -> WorkerOptions {

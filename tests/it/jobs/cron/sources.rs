@@ -194,7 +194,7 @@ async fn each_source_removes_what_is_its_own() {
     crate::scratch::eventually("all are planned", async || cron.count(planned).await == 5).await;
     cron.stop().await;
     cron.start(App::new().cron(by_app("by app", "0 1 * * *")), |config| {
-        config.cron = Some(Vec::new())
+        config.cron = Some(Vec::new());
     })
     .await;
     assert_eq!(

@@ -3,7 +3,7 @@
 //! The day the clock goes forward, a fixed time in the gap runs at the first instant after it; the day it goes back, a
 //! fixed time runs once, and whatever repeats within the hour runs in both hours.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
@@ -24,13 +24,7 @@ impl Timetable {
         let zone = zone.parse().map_err(|_| {
             format!("time zone \"{zone}\" is unknown; use a name such as Europe/Berlin")
         })?;
-        let counted = expression.split_whitespace().count();
-        if !(counted == 1 && expression.trim_start().starts_with('@') || matches!(counted, 5 | 6)) {
-            return Err(format!(
-                "cron expression \"{expression}\" has {counted} fields; it needs five: minute hour day month weekday, or \
-                 six with seconds first"
-            ));
-        }
+        check_form(expression)?;
         let parser = CronParser::builder()
             .seconds(Seconds::Optional)
             .year(Year::Disallowed)
@@ -57,7 +51,8 @@ impl Timetable {
 
     /// The last tick at or before an instant.
     pub fn until(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let local = instant.with_timezone(&self.zone);
+        // In the last fraction of a second before clocks go back, the parser would answer what is still to come.
+        let local = instant.trunc_subsecs(0).with_timezone(&self.zone);
         let last = self.cron.find_previous_occurrence(&local, true).ok()?;
         Some(last.with_timezone(&Utc))
     }
@@ -72,6 +67,37 @@ impl Timetable {
         self.cron.as_str().split_whitespace().count() == 6
     }
 }
+
+/// What the parser would say in fewer words.
+fn check_form(expression: &str) -> Result<(), String> {
+    let fields: Vec<&str> = expression.split_whitespace().collect();
+    if fields.first().is_some_and(|word| word.starts_with('@')) {
+        let word = fields.join(" ").to_ascii_lowercase();
+        if WORDS.contains(&word.as_str()) {
+            return Ok(());
+        }
+        return Err(format!(
+            "cron expression \"{expression}\" is unknown; the words are @hourly, @daily, @weekly, @monthly and @yearly"
+        ));
+    }
+    if matches!(fields.len(), 5 | 6) {
+        return Ok(());
+    }
+    Err(format!(
+        "cron expression \"{expression}\" has {} fields; it needs five: minute hour day month weekday, or six with \
+         seconds first",
+        fields.len()
+    ))
+}
+
+const WORDS: [&str; 6] = [
+    "@hourly",
+    "@daily",
+    "@weekly",
+    "@monthly",
+    "@yearly",
+    "@annually",
+];
 
 #[cfg(test)]
 mod tests;

@@ -108,6 +108,16 @@ fn looking_back_finds_what_looking_forward_finds() {
 }
 
 #[test]
+fn looking_back_never_finds_what_is_still_to_come() {
+    let table = Timetable::parse("0 * * * *", "Europe/Paris").unwrap();
+    let before_the_second_hour = instant("2026-10-25T00:59:59.999999Z");
+    assert_eq!(
+        table.until(before_the_second_hour),
+        Some(instant("2026-10-25T00:00:00Z"))
+    );
+}
+
+#[test]
 fn weekdays_and_days_of_the_month_are_read_as_cron_does() {
     let week = ["2027-01-31T12:00:00Z", "2027-02-07T12:00:00Z"];
     // Monday is 1, Sunday 0 and 7; two days mean either.
@@ -123,11 +133,7 @@ fn weekdays_and_days_of_the_month_are_read_as_cron_does() {
 #[test]
 fn mistakes_are_named() {
     let wrong = |expression: &str| Timetable::parse(expression, "UTC").unwrap_err();
-    for (expression, reason) in [
-        ("61 * * * *", "61"),
-        ("@reboot", "@REBOOT"),
-        ("*/0 * * * *", "0"),
-    ] {
+    for (expression, reason) in [("61 * * * *", "61"), ("*/0 * * * *", "0")] {
         let text = wrong(expression);
         assert!(
             text.starts_with(&format!("cron expression \"{expression}\": "))
@@ -143,6 +149,7 @@ fn mistakes_are_named() {
         wrong("* * * *"),
         "cron expression \"* * * *\" has 4 fields; it needs five: minute hour day month weekday, or six with seconds first"
     );
+    assert!(wrong("@reboot").contains(" is unknown; the words are @hourly"));
     assert!(wrong("").contains(" has 0 fields"));
     assert!(wrong("0 0 0 1 1 * 2027").contains(" has 7 fields"));
     let never = Timetable::parse("0 0 30 2 *", "UTC").unwrap();

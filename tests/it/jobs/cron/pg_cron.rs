@@ -121,7 +121,7 @@ async fn pg_cron_fires_what_it_can_and_refuses_the_rest() {
     stack.stop().await;
 }
 
-/// A Postgres that has loaded pg_cron, migrated.
+/// A Postgres that has loaded `pg_cron`, migrated.
 async fn start() -> (Stack, Connection, Config) {
     let mut stack = support::own_stack_with("pg_cron", |options| {
         options.postgres_bin_dir = Some(BIN_DIR.into());
@@ -150,7 +150,7 @@ async fn start() -> (Stack, Connection, Config) {
     (stack, owner, config)
 }
 
-/// pg_cron is told to forget, and the workers go on where it was.
+/// `pg_cron` is told to forget, and the workers go on where it was.
 async fn back_to_the_workers(owner: &Connection, mut config: Config) {
     config.jobs.cron_backend = sb::config::CronBackend::Inproc;
     let running = App::new().build(config).await.unwrap();

@@ -627,7 +627,11 @@ declare
   entry record;
   problem text;
 begin
-  if to_regclass('cron.job') is null then
+  if not exists (
+    select
+      from pg_catalog.pg_extension e
+      where e.extname = 'pg_cron'
+  ) then
     if not active then
       return;
     end if;

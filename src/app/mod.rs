@@ -212,6 +212,9 @@ impl App {
 
     /// Builds and starts every part but the listener. `config.db.url` must be set.
     pub async fn build(self, config: Config) -> Result<Running, StartError> {
+        for schedule in &self.schedules {
+            schedule.check()?;
+        }
         let migrated = if config.db.migrate_on_start {
             self.migrate(&config).await?
         } else {

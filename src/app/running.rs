@@ -66,10 +66,9 @@ impl Running {
     pub async fn start_worker_with(&self, options: WorkerOptions) -> Result<Worker, StartError> {
         let (jobs, handlers) = (self.context.jobs.clone(), self.handlers.clone());
         let lifecycle = &self.context.lifecycle;
-        let worker = Worker::start(jobs, handlers, options, lifecycle).await?;
-        let options = super::parts::cron(&self.context.config.current(), &self.schedules);
-        cron::start(&self.context.jobs, options, lifecycle).await?;
-        Ok(worker)
+        let schedules = super::parts::cron(&self.context.config.current(), &self.schedules);
+        cron::start(&self.context.jobs, schedules, lifecycle).await?;
+        Ok(Worker::start(jobs, handlers, options, lifecycle).await?)
     }
 
     /// Stops accepting, finishes what is in flight (at most `server.shutdown_timeout_s`, with a worker at most

@@ -31,7 +31,7 @@ async fn pg_cron_fires_what_it_can_and_refuses_the_rest() {
     if !is_installed() {
         return;
     }
-    let (mut stack, owner, config) = start().await;
+    let (stack, owner, config) = start().await;
 
     // Without the extension the worker says what to do.
     let running = App::new().build(config.clone()).await.unwrap();

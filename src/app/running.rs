@@ -51,15 +51,19 @@ impl Running {
 
     /// Works on jobs in this process, as the settings say. The worker drains on [`Running::shutdown`].
     pub async fn start_worker(&self) -> Result<Worker, StartError> {
-        let options = super::parts::worker(&self.context.config.current());
-        self.start_worker_with(options).await
+        self.start_worker_with(self.worker_options()).await
     }
 
     /// The worker of `sb dev`: nobody waits half a minute for Ctrl-C.
     pub(crate) async fn start_worker_for_development(&self) -> Result<Worker, StartError> {
-        let mut options = super::parts::worker(&self.context.config.current());
+        let mut options = self.worker_options();
         options.drain_timeout = options.drain_timeout.min(Duration::from_secs(3));
         self.start_worker_with(options).await
+    }
+
+    /// How a worker of this process would work, from the settings.
+    pub fn worker_options(&self) -> WorkerOptions {
+        super::parts::worker(&self.context.config.current())
     }
 
     /// Works on jobs in this process, and fires schedules unless `jobs.cron_backend` is off.

@@ -23,7 +23,9 @@ use crate::db::migrate::MigrateError;
 use crate::db::{ConnectError, Db, DbError, Listener};
 use crate::hooks::Webhooks;
 use crate::http::{Authenticate, Outbound, middleware};
-use crate::jobs::{Handlers, Job, JobContext, JobResult, Jobs, JobsError, Kind};
+use crate::jobs::{
+    Handlers, Job, JobContext, JobResult, Jobs, JobsError, Kind, Schedule, retention,
+};
 use crate::keys::{self, Keys, KeysError};
 use crate::lifecycle::Lifecycle;
 use crate::router;
@@ -42,6 +44,7 @@ pub struct App {
     pub(crate) migrations: Vec<include_dir::Dir<'static>>,
     pub(crate) commands: Vec<Command>,
     handlers: Handlers,
+    schedules: Vec<Schedule>,
     clock: Option<Clock>,
 }
 
@@ -190,6 +193,14 @@ impl App {
         self
     }
 
+    /// Enqueues a job at the times a cron expression names. An entry of `sb.toml` with the same name replaces it.
+    pub fn cron(mut self, schedule: Schedule) -> Self {
+        self.schedules
+            .retain(|other| other.name() != schedule.name());
+        self.schedules.push(schedule);
+        self
+    }
+
     /// Adds migrations that are part of the program, applied before the project folder's.
     pub fn migrations(mut self, directory: include_dir::Dir<'static>) -> Self {
         self.migrations.push(directory);
@@ -204,6 +215,9 @@ impl App {
 
     /// Builds and starts every part but the listener. `config.db.url` must be set.
     pub async fn build(self, config: Config) -> Result<Running, StartError> {
+        for schedule in &self.schedules {
+            schedule.check()?;
+        }
         let migrated = if config.db.migrate_on_start {
             self.migrate(&config).await?
         } else {
@@ -229,6 +243,7 @@ impl App {
         let outbound = parts::outbound(&settings.current());
         let handlers = Webhooks::new(outbound.clone(), master.clone(), clock.clone())
             .add_to(self.extensions.add_to(self.handlers));
+        let handlers = retention::register(handlers, settings.clone());
         jobs.register(&handlers).await?;
         let context = Context {
             db,
@@ -268,6 +283,7 @@ impl App {
             auth,
             rest,
             handlers,
+            schedules: self.schedules,
             migrated,
             migrations: self.migrations,
         })

@@ -9,7 +9,8 @@ use crate::config::{Config, Secret};
 use crate::db::migrate::framework::RolePasswords;
 use crate::db::{Db, DbOptions, Target};
 use crate::http::Outbound;
-use crate::jobs::WorkerOptions;
+use crate::jobs::cron::CronOptions;
+use crate::jobs::{Schedule, WorkerOptions, retention};
 use crate::keys::{self, Keys, MasterKey};
 use crate::net::Network;
 use crate::rest::{self, Exchange, KeyExchange, Purpose, Rest};
@@ -124,6 +125,21 @@ pub(super) fn worker(config: &Config) -> WorkerOptions {
         timeout: Duration::from_secs(config.jobs.timeout_s),
         history_days: config.jobs.history_days,
         dead_days: config.jobs.dead_days,
+    }
+}
+
+/// How this process fires schedules: those of the program, unless `sb.toml` has one of the same name, and its own.
+pub(super) fn cron(config: &Config, authors: &[Schedule]) -> CronOptions {
+    let entries = config.cron.clone();
+    let ours = Some(retention::schedule())
+        .filter(|ours| authors.iter().all(|theirs| theirs.name() != ours.name()));
+    let replaced = |name: &str| entries.iter().flatten().any(|entry| entry.name == name);
+    let app = ours.iter().chain(authors).filter(|it| !replaced(it.name()));
+    CronOptions {
+        backend: config.jobs.cron_backend,
+        poll_interval: Duration::from_secs_f64(config.jobs.cron_poll_interval_s),
+        app: app.cloned().collect(),
+        config: entries.map(|entries| entries.into_iter().map(Schedule::from).collect()),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::auth::Auth;
 use crate::config::Config;
 use crate::db::{Db, DbError};
 use crate::http::server;
-use crate::jobs::{Handlers, Worker, WorkerOptions};
+use crate::jobs::{Handlers, Schedule, Worker, WorkerOptions, cron};
 use crate::keys::{Keys, KeysError, MasterKey};
 use crate::rest::Rest;
 
@@ -23,6 +23,7 @@ pub struct Running {
     pub(super) auth: Auth,
     pub(super) rest: Rest,
     pub(super) handlers: Handlers,
+    pub(super) schedules: Vec<Schedule>,
     pub(super) migrated: Migrated,
     pub(super) migrations: Vec<include_dir::Dir<'static>>,
 }
@@ -65,10 +66,13 @@ impl Running {
         super::parts::worker(&self.context.config.current())
     }
 
-    /// Works on jobs in this process.
+    /// Works on jobs in this process, and fires schedules unless `jobs.cron_backend` is off.
     pub async fn start_worker_with(&self, options: WorkerOptions) -> Result<Worker, StartError> {
         let (jobs, handlers) = (self.context.jobs.clone(), self.handlers.clone());
-        Ok(Worker::start(jobs, handlers, options, &self.context.lifecycle).await?)
+        let lifecycle = &self.context.lifecycle;
+        let schedules = super::parts::cron(&self.context.config.current(), &self.schedules);
+        cron::start(&self.context.jobs, schedules, lifecycle).await?;
+        Ok(Worker::start(jobs, handlers, options, lifecycle).await?)
     }
 
     /// Stops accepting, finishes what is in flight (at most `server.shutdown_timeout_s`, with a worker at most

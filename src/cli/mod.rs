@@ -4,6 +4,7 @@ mod backend;
 mod background;
 mod completions;
 mod compose;
+mod cron;
 mod database;
 mod dev;
 mod doctor;
@@ -98,6 +99,8 @@ enum Command {
     Serve(serve::Args),
     /// Work on background jobs.
     Worker(worker::Args),
+    /// See, run and pause the schedules that enqueue jobs.
+    Cron(cron::Args),
     /// Apply pending migrations, show their state, or start a new one.
     Migrate(migrate::Args),
     /// Show addresses and keys of the running backend.
@@ -216,6 +219,7 @@ async fn dispatch(command: Command, session: Session) -> CommandResult {
         Command::Reset(args) => Box::pin(reset::run(args, session)).await,
         Command::Serve(args) => Box::pin(serve::run(args, session)).await,
         Command::Worker(args) => Box::pin(worker::run(args, session)).await,
+        Command::Cron(args) => Box::pin(cron::run(args, session)).await,
         Command::Migrate(args) => Box::pin(migrate::run(args, session)).await,
         Command::Status(args) => status::run(&args, &session),
         Command::Info(args) => info::run(&args, &session),

@@ -4,6 +4,7 @@
 //! [`Sources`] and calls [`Config::load`], which is a pure function. Unknown keys are errors that name the
 //! nearest valid one. [`Handle`] is what running parts hold: it follows a reload.
 
+pub mod cron;
 mod postgrest;
 mod secret;
 pub mod section;
@@ -17,8 +18,8 @@ use std::sync::{Arc, RwLock};
 pub use secret::Secret;
 use section::{Effective, Field, Layers, Origin, Raw};
 pub use sections::{
-    Algorithm, Auth, Database, DefaultGrants, Jobs, Jwt, Log, LogFormat, Outbound, Rest, Security,
-    Server, Stack,
+    Algorithm, Auth, CronBackend, Database, DefaultGrants, Jobs, Jwt, Log, LogFormat, Outbound,
+    Rest, Security, Server, Stack,
 };
 
 /// Every effective setting.
@@ -40,6 +41,8 @@ pub struct Config {
     pub jobs: Jobs,
     /// `[outbound]`
     pub outbound: Outbound,
+    /// `[cron.NAME]`; `None` without an `sb.toml`.
+    pub cron: Option<Vec<cron::Cron>>,
     /// `[rest]`
     pub rest: Rest,
     /// PostgREST's own settings from `[rest]` and `PGRST_…`, by PostgREST's name.
@@ -96,7 +99,7 @@ impl Config {
     /// Layers `sources` (defaults < `sb.toml` < `.env` < environment < flags) and checks every value.
     pub fn load(sources: Sources) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
-        let (layers, postgrest) = layers(&sources, &mut problems);
+        let (layers, postgrest, cron) = layers(&sources, &mut problems);
         let mut effective = Vec::new();
         let config = Self {
             project_dir: sources.project_dir,
@@ -107,6 +110,7 @@ impl Config {
             auth: Auth::load(&layers, &mut effective, &mut problems),
             jobs: Jobs::load(&layers, &mut effective, &mut problems),
             outbound: Outbound::load(&layers, &mut effective, &mut problems),
+            cron,
             rest: Rest::load(&layers, &mut effective, &mut problems),
             postgrest: postgrest
                 .iter()
@@ -116,7 +120,9 @@ impl Config {
             log: Log::load(&layers, &mut effective, &mut problems),
             effective,
         };
-        let config = config.with_postgrest_effective(&postgrest);
+        let config = config
+            .with_postgrest_effective(&postgrest)
+            .with_cron_effective();
         config.check(&mut problems);
         if problems.is_empty() {
             Ok(config)
@@ -225,6 +231,19 @@ impl Config {
         self
     }
 
+    fn with_cron_effective(mut self) -> Self {
+        for entry in self.cron.iter().flatten() {
+            self.effective.push(Effective {
+                key: format!("cron.{}", entry.name),
+                value: format!("{} {}", entry.schedule, entry.job),
+                origin: Origin::File.to_string(),
+                exact: section::fingerprint(&format!("{entry:?}")),
+                live: false,
+            });
+        }
+        self
+    }
+
     fn check(&self, problems: &mut Vec<String>) {
         for (name, url) in [
             ("server.api_url", self.server.api_url.as_deref()),
@@ -261,10 +280,23 @@ impl Config {
             || self.jobs.poll_interval_s < 0.01
             || self.jobs.heartbeat_s < 0.1
             || self.jobs.timeout_s == 0
+            || self.jobs.cron_poll_interval_s < 0.01
         {
             problems.push(
-                "jobs.concurrency and jobs.timeout_s must be at least 1, jobs.poll_interval_s at least 0.01, jobs.heartbeat_s at least 0.1".to_owned(),
+                "jobs.concurrency and jobs.timeout_s must be at least 1, jobs.heartbeat_s at least 0.1, \
+                 jobs.poll_interval_s and jobs.cron_poll_interval_s at least 0.01"
+                    .to_owned(),
             );
+        }
+        if self.jobs.cron_backend == CronBackend::PgCron {
+            let has_seconds =
+                |entry: &&cron::Cron| entry.timetable().is_ok_and(|it| it.has_seconds());
+            for entry in self.cron.iter().flatten().filter(has_seconds) {
+                problems.push(format!(
+                    "cron.{} (sb.toml): pg_cron has no seconds: use five fields, or set jobs.cron_backend = \"inproc\"",
+                    entry.name
+                ));
+            }
         }
         for (name, value) in [
             ("window_seconds", self.auth.rate_limit_window_seconds),
@@ -332,11 +364,15 @@ impl Handle {
     }
 }
 
-fn layers(sources: &Sources, problems: &mut Vec<String>) -> (Layers, postgrest::Settings) {
+fn layers(
+    sources: &Sources,
+    problems: &mut Vec<String>,
+) -> (Layers, postgrest::Settings, Option<Vec<cron::Cron>>) {
     let mut layers = Layers::new();
+    let mut cron = None;
     let mut postgrest = postgrest::Settings::new();
     if let Some(text) = &sources.toml {
-        read_toml(text, &mut layers, &mut postgrest, problems);
+        cron = Some(read_toml(text, &mut layers, &mut postgrest, problems));
     }
     let dotenv = sources
         .dotenv
@@ -359,7 +395,7 @@ fn layers(sources: &Sources, problems: &mut Vec<String>) -> (Layers, postgrest::
     for (path, value) in &sources.flags {
         layers.insert(path.clone(), (Raw::Text(value.clone()), Origin::Flag));
     }
-    (layers, postgrest)
+    (layers, postgrest, cron)
 }
 
 fn read_toml(
@@ -367,22 +403,28 @@ fn read_toml(
     layers: &mut Layers,
     postgrest: &mut postgrest::Settings,
     problems: &mut Vec<String>,
-) {
+) -> Vec<cron::Cron> {
+    let mut schedules = Vec::new();
     let table: toml::Table = match text.parse() {
         Ok(table) => table,
         Err(error) => {
-            return problems.push(format!(
+            problems.push(format!(
                 "sb.toml is not valid TOML: {}",
                 error.to_string().trim_end()
             ));
+            return schedules;
         }
     };
     for (section, content) in table {
+        if section == "cron" {
+            schedules = cron::read(&content, problems);
+            continue;
+        }
         let fields: Vec<_> = Config::fields()
             .filter(|field| field.section == section)
             .collect();
         let Some(content) = content.as_table().filter(|_| !fields.is_empty()) else {
-            let sections = Config::fields().map(|field| field.section);
+            let sections = Config::fields().map(|field| field.section).chain(["cron"]);
             problems.push(format!(
                 "sb.toml: unknown section [{section}]{}",
                 nearest(&section, sections, "[", "]")
@@ -416,6 +458,7 @@ fn read_toml(
             }
         }
     }
+    schedules
 }
 
 fn read_env(

@@ -158,6 +158,20 @@ section! {
         [live] rate_limit_signup_per_window: u32 = 30, "AUTH_RATE_LIMIT_SIGNUP_PER_WINDOW";
         /// Refreshes per window and address, on each node; more are answered 503, which keeps clients signed in.
         [live] rate_limit_refresh_per_window: u32 = 150, "AUTH_RATE_LIMIT_REFRESH_PER_WINDOW";
+        /// Days that entries of the audit log are kept.
+        audit_retention_days: u16 = 90, "AUTH_AUDIT_RETENTION_DAYS";
+    }
+}
+
+words! {
+    /// Who fires schedules.
+    CronBackend {
+        /// The workers themselves.
+        Inproc = "inproc",
+        /// The extension `pg_cron`.
+        PgCron = "pg_cron",
+        /// Nobody.
+        Off = "off",
     }
 }
 
@@ -182,6 +196,10 @@ section! {
         drain_timeout_s: u64 = 30, "JOBS_DRAIN_TIMEOUT_S";
         /// Seconds an attempt may take, unless the job or its kind says otherwise.
         timeout_s: u64 = 300, "JOBS_TIMEOUT_S";
+        /// Who fires schedules: `"inproc"`, the workers themselves; `"pg_cron"`, that extension; `"off"`, nobody.
+        cron_backend: CronBackend = CronBackend::Inproc, "JOBS_CRON_BACKEND";
+        /// Longest pause between two looks at the schedules, in seconds. Changes and ticks are acted on without it.
+        cron_poll_interval_s: f64 = 30.0, "JOBS_CRON_POLL_INTERVAL_S";
         /// Days that finished jobs are kept.
         history_days: u16 = 7, "JOBS_HISTORY_DAYS";
         /// Days that dead letters are kept.

@@ -8,15 +8,18 @@
 //! Each claim takes a lease, a number that only grows; every later statement about the attempt names it. What was given
 //! up and taken over can therefore not be finished twice.
 
+pub mod cron;
 mod error;
 mod handler;
 mod kind;
 mod model;
 mod queries;
+pub mod retention;
 mod sql;
 mod wake;
 pub mod worker;
 
+pub use cron::{Missed, Overlap, Schedule};
 pub use error::{JobError, JobsError};
 pub use handler::{Handlers, Job, JobContext, JobResult};
 pub use kind::{Backoff, Kind};

@@ -58,6 +58,13 @@ fn every_setting_is_documented() {
             doc.join(" ").replace('|', "\\|")
         );
     }
+    text.push_str(
+        "\n## [cron.NAME]\n\nOne table for each schedule, or `[[cron]]` with a `name`. \
+         See the [guide](../guides/cron.md).\n\n| Key | Meaning |\n|---|---|\n",
+    );
+    for (key, doc) in sb::config::cron::Cron::keys() {
+        let _ = writeln!(text, "| `{key}` | {doc} |");
+    }
     text.push_str("\nAny setting of PostgREST can stand in `[rest]` under PostgREST's name, or in the environment as `PGRST_…`.\n");
     check("config.md", &text);
 }

@@ -1,5 +1,6 @@
 //! The job queue: enqueue, worker, and what keeps them honest.
 
+mod cron;
 mod queue;
 mod worker;
 

@@ -138,8 +138,15 @@ pub(crate) fn url_of(target: &Target) -> String {
 
 /// A stack that belongs to one test alone, not started.
 pub(crate) fn own_stack(name: &str) -> Stack {
+    own_stack_with(name, |_| {})
+}
+
+/// The same with other options.
+pub(crate) fn own_stack_with(name: &str, change: impl FnOnce(&mut StackOptions)) -> Stack {
     let dir = scratch_dir(name);
-    Stack::open(test_options(&dir), std::sync::Arc::new(|_| {})).expect("the state folder is ours")
+    let mut options = test_options(&dir);
+    change(&mut options);
+    Stack::open(options, std::sync::Arc::new(|_| {})).expect("the state folder is ours")
 }
 
 fn test_options(dir: &Path) -> StackOptions {

@@ -4,4 +4,6 @@ mod app;
 mod cluster;
 
 pub(crate) use app::{MASTER_KEY, Reply, TestApp, config};
-pub(crate) use cluster::{cache_dir, cluster, fresh_database, own_stack, postgres_bin_dir};
+pub(crate) use cluster::{
+    cache_dir, cluster, fresh_database, own_stack, own_stack_with, postgres_bin_dir,
+};

@@ -1,0 +1,72 @@
+//! The hourly job that removes what nobody needs any more.
+
+use sb::App;
+use serde_json::json;
+
+use super::Cron;
+use crate::scratch::eventually;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_old_goes_and_what_is_not_stays() {
+    let mut cron = Cron::without_node().await;
+    cron.sql(
+        "insert into auth.users (id, email) values ('00000000-0000-0000-0000-000000000001', 'ana@example.com');
+         insert into auth.sessions (user_id, created_at, refreshed_at, not_after, tag)
+           select '00000000-0000-0000-0000-000000000001', now() - created, now() - refreshed, now() + ends, tag
+             from (values
+               (interval '2 days', null::interval, null::interval, 'fresh'),
+               ('400 days', '1 day', null, 'used yesterday'),
+               ('400 days', null, null, 'never used'),
+               ('400 days', '300 days', null, 'unused'),
+               ('1 day', null, '-1 minute', 'ended'),
+               ('1 day', null, '1 hour', 'ends soon')
+             ) as s (created, refreshed, ends, tag);
+         insert into auth.audit_log_entries (created_at) values (now() - interval '31 days'), (now() - interval '29 days');
+         insert into auth.rate_limits (key, full_at) values ('old', now()), ('new', now() + interval '1 hour');
+         insert into auth.sign_in_failures (account, failures, pending, last_failed_at)
+           values ('old', 1, 0, now() - interval '25 hours'), ('new', 1, 0, now() - interval '23 hours');
+         insert into jobs.cron_runs (name, tick, fired_at)
+           select 'a', now() - days * interval '1 day', now() - days * interval '1 day' from generate_series(1, 10) as days",
+    )
+    .await;
+    cron.start(App::new(), |config| {
+        config.auth.audit_retention_days = 30;
+        config.auth.refresh_token_ttl = 180 * 86_400;
+    })
+    .await;
+    // As the schedule does, only now.
+    let run = "select job_id from jobs.run_schedule('sb.retention', true)";
+    let id = cron.count(run).await;
+    let done =
+        format!("select count(*) from jobs.history where id = {id} and status = 'succeeded'");
+    eventually("the job has run", async || cron.count(&done).await == 1).await;
+    let row = cron
+        .owner
+        .query_one(
+            &format!("select result from jobs.history where id = {id}"),
+            &[],
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        row.get::<_, serde_json::Value>(0),
+        json!({ "cron_runs": 4, "sessions": 3, "audit_log_entries": 1, "rate_limits": 1, "sign_in_failures": 1 })
+    );
+    let sessions = cron
+        .texts("select tag from auth.sessions order by tag")
+        .await;
+    assert_eq!(sessions, ["ends soon", "fresh", "used yesterday"]);
+    for table in [
+        "auth.audit_log_entries",
+        "auth.rate_limits",
+        "auth.sign_in_failures",
+    ] {
+        assert_eq!(
+            cron.count(&format!("select count(*) from {table}")).await,
+            1,
+            "{table}"
+        );
+    }
+    let row = "select overlap || ' ' || source || ' ' || cron_expr from jobs.cron_schedules where name = 'sb.retention'";
+    assert_eq!(cron.texts(row).await, ["skip app 17 * * * *"]);
+}

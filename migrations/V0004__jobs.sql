@@ -378,7 +378,7 @@ create function jobs.enqueue(
   unique_for interval default null,
   source text default null
 )
-returns table (job jobs.jobs, is_new boolean)
+returns table (job jobs.pending, is_new boolean)
 language plpgsql
 as $$
 #variable_conflict use_column
@@ -397,34 +397,26 @@ begin
   if enqueue.idempotency_key is null and jobs.is_privileged(current_user) then
     return query
       insert into jobs.pending as p (
-        name, version, status, payload, queue, priority, user_id, role, claims, max_attempts, backoff, backoff_base_s,
-        backoff_max_s, timeout_s, run_at, concurrency_key, concurrency_limit, source
+        name, version, payload, queue, user_id, role, claims, max_attempts, backoff, backoff_base_s, backoff_max_s,
+        timeout_s, source
       )
-        select e.name, enqueue.version, case when e.due > now() then 'scheduled' else 'queued' end::jobs.status,
-            enqueue.payload, q.name, enqueue.priority, enqueue.user_id, e.role, jobs.claims_of(e.role, enqueue.user_id),
-            coalesce(enqueue.max_attempts, k.max_attempts, 3), coalesce(enqueue.backoff, k.backoff, 'exponential'),
-            coalesce(enqueue.backoff_base_s, k.backoff_base_s, 5), coalesce(enqueue.backoff_max_s, k.backoff_max_s, 300),
-            coalesce(enqueue.timeout_s, k.timeout_s), e.due, enqueue.concurrency_key, enqueue.concurrency_limit,
-            enqueue.source
-          from (
-            select enqueue.name as name, coalesce(enqueue.role, 'service_role') as role,
-                coalesce(enqueue.run_at, now() + enqueue.delay, now()) as due
-          ) as e
+        select e.name, enqueue.version, enqueue.payload, q.name, enqueue.user_id, e.role,
+            jobs.claims_of(e.role, enqueue.user_id), coalesce(k.max_attempts, 3), coalesce(k.backoff, 'exponential'),
+            coalesce(k.backoff_base_s, 5), coalesce(k.backoff_max_s, 300), k.timeout_s, enqueue.source
+          from (select enqueue.name as name, coalesce(enqueue.role, 'service_role') as role) as e
           left join jobs.kinds k
             on k.name = e.name
           join jobs.queues q
             on q.name = coalesce(enqueue.queue, k.queue, 'default')
           where not q.notify
-            and e.name <> ''
-            and octet_length(e.name) <= 500
+            and octet_length(e.name) between 1 and 500
             and pg_column_size(enqueue.payload) <= 262144
-            and enqueue.priority between -32768 and 32767
-            and enqueue.concurrency_limit between 1 and 1000
+            and enqueue.priority = 0
             and num_nonnulls(
-              enqueue.max_attempts, enqueue.delay, enqueue.timeout_s, enqueue.backoff_base_s, enqueue.backoff_max_s,
-              enqueue.claims_from
+              enqueue.delay, enqueue.run_at, enqueue.max_attempts, enqueue.backoff, enqueue.backoff_base_s,
+              enqueue.backoff_max_s, enqueue.timeout_s, enqueue.concurrency_key, enqueue.claims_from
             ) = 0
-        returning jobs.pending_job(p), true;
+        returning p, true;
     if found then
       return;
     end if;
@@ -541,12 +533,12 @@ begin
         and p.idempotency_key = enqueue.idempotency_key
         and p.user_id is not distinct from case when privileged then enqueue.user_id else auth.uid() end;
     if found then
-      job := jobs.pending_job(stored);
+      job := stored;
       return next;
       return;
     end if;
   end loop;
-  job := jobs.pending_job(stored);
+  job := stored;
   if is_new and kind.notify then
     perform pg_notify('sb_jobs', kind.queue);
   end if;
@@ -667,7 +659,7 @@ create function jobs.enqueue(
   p_role text default null,
   p_claims_from text default null
 )
-returns table (job jobs.jobs, is_new boolean)
+returns table (job jobs.pending, is_new boolean)
 language sql
 set search_path = ''
 as $$

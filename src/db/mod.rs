@@ -37,6 +37,11 @@ use pool::Pool;
 /// The worker claims, completes, beats and promotes; a few of these may coincide.
 const JOBS_CONNECTIONS: usize = 4;
 
+/// A queue is empty one moment and holds a million jobs the next, so statistics mislead: a plan made for a small table,
+/// and kept, reads all of it later. Every statement of the queue has an index to use.
+const JOBS_PLANS: &str =
+    "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
+
 /// How to reach the database and how much of it to use.
 #[derive(Debug, Clone)]
 pub struct DbOptions {
@@ -76,14 +81,25 @@ impl Db {
     pub fn new(options: DbOptions) -> Self {
         let timeouts = (options.pool_timeout, options.statement_timeout);
         Self {
-            callers: Pool::new(&options.authenticator, options.pool_max_size, timeouts),
+            callers: Pool::new(&options.authenticator, options.pool_max_size, timeouts, ""),
             auth: SystemPool::new(Pool::new(
                 &options.auth,
                 (options.pool_max_size / 2).max(2),
                 timeouts,
+                "",
             )),
-            jobs: SystemPool::new(Pool::new(&options.jobs, JOBS_CONNECTIONS, timeouts)),
-            job_callers: Pool::new(&options.authenticator, options.jobs_pool_max_size, timeouts),
+            jobs: SystemPool::new(Pool::new(
+                &options.jobs,
+                JOBS_CONNECTIONS,
+                timeouts,
+                JOBS_PLANS,
+            )),
+            job_callers: Pool::new(
+                &options.authenticator,
+                options.jobs_pool_max_size,
+                timeouts,
+                "",
+            ),
             owner: options.owner,
             allowed_roles: options.allowed_roles.into(),
         }

@@ -27,11 +27,12 @@ impl Pool {
         target: &Target,
         size: usize,
         (wait, statement): (Duration, Duration),
+        settings: &str,
     ) -> Self {
         let mut config = target.config.clone();
         config.application_name("sb");
         config.options(format!(
-            "{} -c statement_timeout={} -c idle_in_transaction_session_timeout=60000",
+            "{} -c statement_timeout={} -c idle_in_transaction_session_timeout=60000 {settings}",
             config.get_options().unwrap_or_default(),
             statement.as_millis()
         ));

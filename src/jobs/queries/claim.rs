@@ -36,38 +36,14 @@ pub(in crate::jobs) async fn promote(
     Ok(row.get(0))
 }
 
-/// What waits in a queue.
-#[derive(Debug)]
-pub(in crate::jobs) struct Waiting {
-    pub(in crate::jobs) queue: String,
-    /// Jobs without a concurrency key.
-    pub(in crate::jobs) plain: bool,
-    /// Jobs with one.
-    pub(in crate::jobs) keyed: bool,
-}
-
 /// The queues that exist and are not paused; with `only`, those of them.
-pub(in crate::jobs) async fn waiting(
+pub(in crate::jobs) async fn open_queues(
     connection: &SystemConnection,
     only: Option<&[String]>,
-) -> Result<Vec<Waiting>, DbError> {
+) -> Result<Vec<String>, DbError> {
     let rows = connection
         .query(
             "select q.name
-                  , exists (
-                      select
-                        from jobs.pending p
-                        where p.queue = q.name
-                          and p.status = 'queued'
-                          and p.concurrency_key is null
-                    )
-                  , exists (
-                      select
-                        from jobs.pending p
-                        where p.queue = q.name
-                          and p.status = 'queued'
-                          and p.concurrency_key is not null
-                    )
                from jobs.queues q
                where q.paused_at is null
                  and ($1::text[] is null or q.name = any ($1))
@@ -75,12 +51,27 @@ pub(in crate::jobs) async fn waiting(
             &[&only],
         )
         .await?;
-    let waiting = rows.iter().map(|row| Waiting {
-        queue: row.get(0),
-        plain: row.get(1),
-        keyed: row.get(2),
-    });
-    Ok(waiting.collect())
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// Whether jobs with a concurrency key wait in a queue.
+pub(in crate::jobs) async fn has_keyed(
+    connection: &SystemConnection,
+    queue: &str,
+) -> Result<bool, DbError> {
+    let row = connection
+        .query_one(
+            "select exists (
+               select
+                 from jobs.pending p
+                 where p.queue = $1
+                   and p.status = 'queued'
+                   and p.concurrency_key is not null
+             )",
+            &[&queue],
+        )
+        .await?;
+    Ok(row.get(0))
 }
 
 /// Who claims, how much, of what.

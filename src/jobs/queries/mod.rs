@@ -5,7 +5,9 @@ mod finish;
 
 use serde_json::Value;
 
-pub(super) use claim::{Claim, Waiting, claim_after, claim_all, claim_keyed, promote, waiting};
+pub(super) use claim::{
+    Claim, claim_after, claim_all, claim_keyed, has_keyed, open_queues, promote,
+};
 pub(super) use finish::{Ended, bury_workers, complete_within, end, rescue, succeed};
 
 use super::kind::Kind;

@@ -1,6 +1,7 @@
 //! Writes down how attempts ended, many at a time.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -101,6 +102,7 @@ struct Batch {
     results: Vec<Option<Value>>,
     ended: Ended,
     keyed: bool,
+    postponed: bool,
     last: bool,
 }
 
@@ -120,6 +122,7 @@ impl Batch {
                 delay_s,
             } => {
                 self.keyed |= ticket.keyed;
+                self.postponed |= matches!(outcome, "failed" | "snoozed");
                 self.ended.ids.push(ticket.id);
                 self.ended.leases.push(ticket.lease);
                 self.ended.outcomes.push(outcome);
@@ -145,7 +148,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut outcomes: mpsc::UnboundedReceiv
         batch.add(first);
         gather(&shared, &mut outcomes, &mut batch).await;
         write(&shared, &mut batch).await;
-        if batch.keyed {
+        if batch.postponed {
+            shared.postponed.store(true, Ordering::Release);
+        }
+        if batch.keyed || batch.postponed {
             shared.jobs.wake.wake_here();
         }
         if batch.last {

@@ -12,7 +12,7 @@ use super::complete::{Outcome, Ticket};
 use super::{Shared, lock};
 use crate::db::{DbError, Notice, SystemConnection};
 use crate::jobs::model::{Claimed, JobId};
-use crate::jobs::queries::{self, Claim, Waiting};
+use crate::jobs::queries::{self, Claim};
 
 /// Most jobs claimed ahead.
 const MOST: usize = 500;
@@ -57,14 +57,58 @@ impl Queue {
     }
 }
 
+/// What the fetcher remembers.
+#[derive(Debug)]
+struct Fetcher {
+    queues: HashMap<String, Queue>,
+    /// When the next job is due, as far as is known.
+    next_due: Instant,
+    /// Until then due jobs are not looked for: the same restraint as for whole queues.
+    next_promotion: Instant,
+}
+
+impl Fetcher {
+    fn new() -> Self {
+        Self {
+            queues: HashMap::new(),
+            next_due: Instant::now(),
+            next_promotion: Instant::now(),
+        }
+    }
+
+    /// Makes due jobs claimable, if it is time to. Returns when to look again.
+    async fn promote(
+        &mut self,
+        shared: &Shared,
+        connection: &SystemConnection,
+    ) -> Result<Instant, DbError> {
+        let begun = Instant::now();
+        if shared.postponed.swap(false, Ordering::AcqRel) {
+            self.next_due = begun;
+        }
+        let at = self.next_due.max(self.next_promotion);
+        if begun < at {
+            return Ok(at);
+        }
+        let due = queries::promote(connection).await?;
+        let now = Instant::now();
+        let wait = due.map_or(shared.options.poll_interval, |due| {
+            Duration::from_secs_f64(due.max(0.0)).min(shared.options.poll_interval)
+        });
+        self.next_due = now + wait;
+        self.next_promotion = now + begun.elapsed() * FULL_SHARE;
+        Ok(self.next_due.max(self.next_promotion))
+    }
+}
+
 /// Until the worker drains.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut notices = shared.jobs.listener.subscribe("sb_jobs");
-    let mut queues: HashMap<String, Queue> = HashMap::new();
+    let mut fetcher = Fetcher::new();
     let mut pause = Duration::from_millis(100);
     while !shared.draining.is_cancelled() {
         shared.release_stale();
-        let next = match round(&shared, &mut queues).await {
+        let next = match round(&shared, &mut fetcher).await {
             Ok(next) => {
                 pause = Duration::from_millis(100);
                 next
@@ -119,34 +163,31 @@ async fn wait(shared: &Shared, notices: &mut tokio::sync::broadcast::Receiver<No
 }
 
 /// One look at everything.
-async fn round(shared: &Shared, queues: &mut HashMap<String, Queue>) -> Result<Next, DbError> {
+async fn round(shared: &Shared, fetcher: &mut Fetcher) -> Result<Next, DbError> {
     let connection = shared.jobs.db.jobs().connection().await?;
-    let due = queries::promote(&connection).await?;
+    let mut next = Instant::now() + shared.jittered_poll();
+    next = next.min(fetcher.promote(shared, &connection).await?);
     let only = Some(shared.options.queues.as_slice()).filter(|queues| !queues.is_empty());
-    let waiting = queries::waiting(&connection, only).await?;
-    let now = Instant::now();
-    let mut next = now + shared.jittered_poll();
-    if let Some(due) = due {
-        next = next.min(now + Duration::from_secs_f64(due.clamp(0.0, 3_600.0)));
-    }
+    let names = queries::open_queues(&connection, only).await?;
     // Each queue in turn gives a batch, until none has more or there is no room.
-    let mut left: Vec<&Waiting> = waiting.iter().filter(|it| it.plain || it.keyed).collect();
+    let mut left: Vec<&String> = names.iter().collect();
     while !left.is_empty() {
         let mut more = Vec::new();
-        for waiting in left {
+        for name in left {
             let free = shared.free();
             if free == 0 {
                 return Ok(Next::Room);
             }
-            let queue = queues
-                .entry(waiting.queue.clone())
+            let queue = fetcher
+                .queues
+                .entry(name.clone())
                 .or_insert_with(Queue::new);
             // Once it is allowed again, the whole queue is looked at.
             let full_at = queue.next_full;
-            let claimed = claim(shared, &connection, waiting, queue, free).await?;
+            let claimed = claim(shared, &connection, name, queue, free).await?;
             if claimed >= free {
-                more.push(waiting);
-            } else if full_at == queue.next_full && waiting.plain {
+                more.push(name);
+            } else if full_at == queue.next_full {
                 next = next.min(full_at);
             }
         }
@@ -158,29 +199,18 @@ async fn round(shared: &Shared, queues: &mut HashMap<String, Queue>) -> Result<N
 async fn claim(
     shared: &Shared,
     connection: &SystemConnection,
-    waiting: &Waiting,
+    name: &str,
     queue: &mut Queue,
     free: usize,
 ) -> Result<usize, DbError> {
     let mut claimed = 0;
     let order = |taken: usize| Claim {
-        queue: &waiting.queue,
+        queue: name,
         worker: shared.id(),
         limit: i64::try_from(free - taken).unwrap_or(i64::MAX),
         names: &shared.names,
         patterns: &shared.patterns,
     };
-    if waiting.keyed {
-        let tx = shared.jobs.db.jobs().begin().await?;
-        let keyed = queries::claim_keyed(&tx, &order(0), &queue.last_key).await;
-        let (jobs, last) = tx.finish(keyed).await?;
-        claimed += jobs.len();
-        queue.last_key = last;
-        shared.push(jobs);
-    }
-    if !waiting.plain {
-        return Ok(claimed);
-    }
     for (priority, mark) in queue.marks.clone() {
         if claimed >= free {
             return Ok(claimed);
@@ -190,14 +220,23 @@ async fn claim(
         queue.mark(&jobs);
         shared.push(jobs);
     }
-    if claimed < free && Instant::now() >= queue.next_full {
-        let begun = Instant::now();
-        let jobs = queries::claim_all(connection, &order(claimed)).await?;
-        queue.next_full = Instant::now() + begun.elapsed() * FULL_SHARE;
+    if claimed >= free || Instant::now() < queue.next_full {
+        return Ok(claimed);
+    }
+    let begun = Instant::now();
+    let jobs = queries::claim_all(connection, &order(claimed)).await?;
+    claimed += jobs.len();
+    queue.mark(&jobs);
+    shared.push(jobs);
+    if claimed < free && queries::has_keyed(connection, name).await? {
+        let tx = shared.jobs.db.jobs().begin().await?;
+        let keyed = queries::claim_keyed(&tx, &order(claimed), &queue.last_key).await;
+        let (jobs, last) = tx.finish(keyed).await?;
         claimed += jobs.len();
-        queue.mark(&jobs);
+        queue.last_key = last;
         shared.push(jobs);
     }
+    queue.next_full = Instant::now() + begun.elapsed() * FULL_SHARE;
     Ok(claimed)
 }
 

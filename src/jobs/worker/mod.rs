@@ -94,6 +94,8 @@ struct Shared {
     draining: CancellationToken,
     /// Nothing is left: the other tasks may end.
     drained: CancellationToken,
+    /// A job was put off to a later time since the fetcher last looked.
+    postponed: AtomicBool,
     /// Somebody else has our jobs.
     lost: AtomicBool,
 }
@@ -143,6 +145,7 @@ impl Worker {
             outcomes,
             draining: CancellationToken::new(),
             drained: CancellationToken::new(),
+            postponed: AtomicBool::new(false),
             lost: AtomicBool::new(false),
         });
         let connection = shared.jobs.db.jobs().connection().await?;

@@ -37,6 +37,7 @@ pub(crate) fn passwords() -> RolePasswords {
     RolePasswords {
         authenticator: master().role_password("authenticator"),
         auth: master().role_password("sb_auth"),
+        jobs: master().role_password("sb_jobs"),
     }
 }
 
@@ -47,6 +48,8 @@ pub(crate) fn db(target: &Target) -> Db {
         owner: target.clone(),
         authenticator: target.with_user("authenticator", passwords.authenticator.expose()),
         auth: target.with_user("sb_auth", passwords.auth.expose()),
+        jobs: target.with_user("sb_jobs", passwords.jobs.expose()),
+        jobs_pool_max_size: 2,
         pool_max_size: 2,
         pool_timeout: 10 * second,
         statement_timeout: 10 * second,

@@ -92,6 +92,8 @@ impl App {
         let db = Db::new(DbOptions {
             authenticator: owner.with_user("authenticator", ""),
             auth: owner.with_user("sb_auth", ""),
+            jobs: owner.with_user("sb_jobs", ""),
+            jobs_pool_max_size: 2,
             owner: owner.clone(),
             pool_max_size: options.pool_max_size,
             pool_timeout: options.pool_timeout,

@@ -51,6 +51,25 @@ impl DbError {
         }
     }
 
+    /// Postgres' message without its SQLSTATE, and its hint.
+    pub fn words(&self) -> Option<(&str, Option<&str>)> {
+        let Self::Postgres(error) = self else {
+            return None;
+        };
+        let error = error.as_db_error()?;
+        Some((error.message(), error.hint()))
+    }
+
+    /// Whether no policy allowed the new row. The name of Postgres' routine is the same in every language.
+    pub fn is_policy_violation(&self) -> bool {
+        let Self::Postgres(error) = self else {
+            return false;
+        };
+        error
+            .as_db_error()
+            .is_some_and(|error| error.routine() == Some("ExecWithCheckOptions"))
+    }
+
     /// Where in the statements' text Postgres points to, in characters from 1.
     pub fn position(&self) -> Option<usize> {
         use tokio_postgres::error::ErrorPosition;

@@ -62,10 +62,13 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Json<T>, ApiError> {
                 );
                 ApiError::new(ErrorCode::ValidationFailed, field)
             }
-            _ => ApiError::new(
-                ErrorCode::BadJson,
-                format!("Could not parse the body as JSON ({place})"),
-            ),
+            _ => {
+                let message = match std::str::from_utf8(bytes) {
+                    Err(error) => format!("The body is not UTF-8 (byte {})", error.valid_up_to()),
+                    Ok(_) => format!("Could not parse the body as JSON ({place})"),
+                };
+                ApiError::new(ErrorCode::BadJson, message)
+            }
         }
     })
 }

@@ -2,12 +2,19 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::control::Runs;
 use super::kind::Kind;
-use super::model::{Claimed, Enqueued, JobId, NewJob};
+use super::model::{Claimed, Due, Enqueued, JobId, NewJob};
 use crate::db::{DbError, Json, Row, SystemConnection, Tx};
 
-pub(super) async fn enqueue(tx: &Tx, job: &NewJob) -> Result<Enqueued, DbError> {
+/// Also returns the whole job as JSON, for callers who want to see it (`whole`).
+pub(super) async fn enqueue(
+    on: &impl Runs,
+    job: &NewJob,
+    whole: bool,
+) -> Result<(Enqueued, Option<Box<RawValue>>), DbError> {
     let seconds = |duration: Option<std::time::Duration>| duration.map(|it| it.as_secs_f64());
     let (backoff, version) = (
         job.backoff.map(super::Backoff::as_str),
@@ -17,11 +24,12 @@ pub(super) async fn enqueue(tx: &Tx, job: &NewJob) -> Result<Enqueued, DbError> 
         job.priority.unwrap_or(0),
         job.concurrency_limit.unwrap_or(1),
     );
-    let row = tx
-        .query_one(
+    let rows = on
+        .rows(
             "select (e.job).id
                   , (e.job).queue
                   , e.is_new
+                  , case when $20 then row_to_json(e.job) end
                from jobs.enqueue(
                  name => $1, payload => $2, queue => $3, idempotency_key => $4, user_id => $5,
                  max_attempts => $6, backoff => $7::text::jobs.backoff, backoff_base_s => $8,
@@ -50,14 +58,20 @@ pub(super) async fn enqueue(tx: &Tx, job: &NewJob) -> Result<Enqueued, DbError> 
                 &job.timeout_s,
                 &seconds(job.unique_for),
                 &job.source,
+                &whole,
             ],
         )
         .await?;
-    Ok(Enqueued {
+    let row = &rows[0];
+    let enqueued = Enqueued {
         id: row.get(0),
         queue: row.get(1),
         is_new: row.get(2),
-    })
+    };
+    Ok((
+        enqueued,
+        row.get::<_, Option<Json<_>>>(3).map(|Json(job)| job),
+    ))
 }
 
 pub(super) async fn enqueue_many(tx: &Tx, jobs: &[NewJob]) -> Result<Vec<(JobId, bool)>, DbError> {
@@ -303,7 +317,8 @@ macro_rules! claim {
                        , p.source
                        , p.created_at
                        , p.priority
-                       , p.run_at"
+                       , p.run_at
+                       , extract(epoch from now() - p.run_at)::float8 as waited_s"
         )
     };
 }
@@ -517,6 +532,7 @@ fn claimed(row: &Row) -> Claimed {
         created_at: row.get("created_at"),
         priority: row.get("priority"),
         run_at: row.get("run_at"),
+        due: Due::new(row.get("waited_s")),
     }
 }
 

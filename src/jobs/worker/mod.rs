@@ -147,6 +147,7 @@ impl Worker {
         queries::maintain(&connection, history.into(), dead.into()).await?;
         drop(connection);
         shared.register().await?;
+        shared.jobs.metrics.worker_started();
         let tasks = TaskTracker::new();
         for _ in 0..shared.options.concurrency.max(1) {
             spawn(&tasks, run::run(Arc::clone(&shared)));

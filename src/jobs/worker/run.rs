@@ -60,9 +60,12 @@ async fn attempt(shared: &Arc<Shared>, job: Claimed) {
         why: Arc::clone(&why),
     };
     lock(&shared.inflight).insert(id, running);
+    let metrics = &shared.jobs.metrics;
+    metrics.started(job.due.elapsed());
     let started = Instant::now();
     let left = execute(shared, &job, stop).instrument(span.clone()).await;
     let took = started.elapsed();
+    let completed = matches!(left, Left::Completed);
     let outcome = match left {
         Left::Completed => None,
         Left::Answered(Ok(result)) => Some(Outcome::succeeded(id, lease, result)),
@@ -78,12 +81,23 @@ async fn attempt(shared: &Arc<Shared>, job: Claimed) {
         },
     };
     span.in_scope(|| log(outcome.as_ref(), took));
+    let is_known = shared.handlers.find(&job.name).is_some();
+    metrics.finished(&job.name, is_known, word(completed, outcome.as_ref()), took);
     // First the outcome, then the place: whoever sees the place empty finds the outcome sent.
     if let Some(outcome) = outcome {
         shared.send(outcome);
     }
     lock(&shared.inflight).remove(&id);
     shared.note_duration(took);
+}
+
+fn word(completed: bool, outcome: Option<&Outcome>) -> &'static str {
+    match outcome {
+        Some(Outcome::Ended { outcome, .. }) => outcome,
+        Some(_) => "succeeded",
+        None if completed => "succeeded",
+        None => "lost",
+    }
 }
 
 fn log(outcome: Option<&Outcome>, took: Duration) {

@@ -347,6 +347,17 @@ as $$
   select pg_catalog.has_column_privilege(role_name, 'jobs.pending', 'role', 'insert')
 $$;
 
+-- Inside a definer function current_user is the owner; this is who called it.
+create function jobs.may_touch(owner uuid)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+  select jobs.is_privileged(coalesce(nullif(current_setting('role'), 'none'), session_user::text)::name)
+    or coalesce(owner = auth.uid(), false)
+$$;
+
 -- Security invoker: for API roles the policies on jobs.pending decide, and the
 -- column defaults stamp role, user and claims.
 create function jobs.enqueue(
@@ -414,7 +425,13 @@ begin
 
   -- A key that was released while we looked may be taken again at once.
   for try in 1..10 loop
-    if privileged and enqueue.idempotency_key is null then
+    if not privileged and enqueue.idempotency_key is not null then
+      -- A user cannot take an insert back, so look before.
+      existing := jobs.spent_key(enqueue.name, enqueue.idempotency_key, auth.uid());
+    end if;
+    if existing is not null then
+      is_new := false;
+    elsif privileged and enqueue.idempotency_key is null then
       insert into jobs.pending as p (
         name, version, status, payload, queue, priority, user_id, role, claims, max_attempts, backoff,
         backoff_base_s, backoff_max_s, timeout_s, run_at, concurrency_key, concurrency_limit, source
@@ -480,7 +497,10 @@ begin
       exit;
     end if;
     -- After the insert, so that this statement sees a job that ended meanwhile.
-    existing := jobs.spent_key(enqueue.name, enqueue.idempotency_key, case when privileged then enqueue.user_id else auth.uid() end);
+    existing := coalesce(
+      existing,
+      jobs.spent_key(enqueue.name, enqueue.idempotency_key, case when privileged then enqueue.user_id else auth.uid() end)
+    );
     if existing is not null then
       if is_new and not privileged then
         raise exception 'another job with idempotency key "%" ended just now', enqueue.idempotency_key
@@ -611,8 +631,8 @@ begin
 end
 $$;
 
--- Definer, as callers have no access to the table; it answers an id they may
--- not be able to look up, and nothing else.
+-- Definer, as callers have no access to the table; it answers the id of a job
+-- of theirs, which may be pruned by now, and nothing else.
 create function jobs.spent_key(name text, idempotency_key text, user_id uuid)
 returns bigint
 language sql
@@ -626,6 +646,7 @@ as $$
       and s.idempotency_key = spent_key.idempotency_key
       and s.user_id is not distinct from spent_key.user_id
       and s.expires_at > now()
+      and (s.user_id is not distinct from auth.uid() or jobs.may_touch(s.user_id))
 $$;
 
 -- The same under the parameter names of supython. The first parameter is a
@@ -772,17 +793,6 @@ comment on function jobs.enqueue_many(jsonb) is
   'Enqueues an array of objects whose members are the parameters of jobs.enqueue. Thousands at once are cheap.';
 
 -- Cancel, retry ---------------------------------------------------------------
-
--- Inside a definer function current_user is the owner; this is who called it.
-create function jobs.may_touch(owner uuid)
-returns boolean
-language sql
-stable
-set search_path = ''
-as $$
-  select jobs.is_privileged(coalesce(nullif(current_setting('role'), 'none'), session_user::text)::name)
-    or coalesce(owner = auth.uid(), false)
-$$;
 
 create function jobs.cancel(job_id bigint)
 returns jobs.status

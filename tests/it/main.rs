@@ -13,6 +13,7 @@ mod auth;
 mod cli;
 mod db;
 mod embed;
+mod jobs;
 mod keys;
 mod migrate;
 mod ops;

@@ -10,6 +10,7 @@ mod doctor;
 mod error;
 mod info;
 mod init;
+mod jobs;
 mod keygen;
 mod logging;
 mod migrate;
@@ -97,6 +98,8 @@ enum Command {
     Serve(serve::Args),
     /// Work on background jobs.
     Worker(worker::Args),
+    /// Look at background jobs; cancel, retry, enqueue and follow them.
+    Jobs(jobs::Args),
     /// Apply pending migrations, show their state, or start a new one.
     Migrate(migrate::Args),
     /// Show addresses and keys of the running backend.
@@ -213,6 +216,7 @@ async fn dispatch(command: Command, session: Session) -> CommandResult {
         Command::Reset(args) => Box::pin(reset::run(args, session)).await,
         Command::Serve(args) => Box::pin(serve::run(args, session)).await,
         Command::Worker(args) => Box::pin(worker::run(args, session)).await,
+        Command::Jobs(args) => Box::pin(jobs::run(args, session)).await,
         Command::Migrate(args) => Box::pin(migrate::run(args, session)).await,
         Command::Status(args) => status::run(&args, &session),
         Command::Info(args) => info::run(&args, &session),

@@ -8,13 +8,14 @@ mod watch;
 use std::future::Future;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::error::{JobsError, Refusal};
-use super::model::{JobId, Status};
+use super::model::{Enqueued, JobId, NewJob, Status};
 use crate::db::{Connection, DbError, Row, SystemConnection, ToSql, Tx};
-pub(crate) use watch::Sample;
+pub(crate) use watch::{KindFailures, Sample};
 
 /// Most jobs one list holds.
 pub(crate) const MAX_LIST: i64 = 500;
@@ -136,6 +137,29 @@ pub(crate) async fn retry(on: &impl Runs, id: JobId) -> Result<(), JobsError> {
     Ok(queries::retry(on, id).await?)
 }
 
+/// Enqueues as the owner of a connection, and wakes workers.
+pub(crate) async fn enqueue(on: &impl Runs, job: &NewJob) -> Result<Enqueued, JobsError> {
+    let (enqueued, _) = super::queries::enqueue(on, job, false).await?;
+    if enqueued.is_new && job.is_due_now() {
+        queries::wake(on, &enqueued.queue).await?;
+    }
+    Ok(enqueued)
+}
+
+/// The ids of the jobs of the filter that are smaller than `below`, newest first.
+pub(crate) async fn ids_below(
+    on: &impl Runs,
+    filter: &Filter,
+    below: JobId,
+) -> Result<Vec<JobId>, JobsError> {
+    Ok(queries::ids_below(on, filter, below).await?)
+}
+
+/// The database's clock.
+pub(crate) async fn now(on: &impl Runs) -> Result<DateTime<Utc>, JobsError> {
+    Ok(queries::now(on).await?)
+}
+
 /// Every queue, by name.
 pub(crate) async fn queues(on: &impl Runs) -> Result<Vec<QueueState>, JobsError> {
     Ok(queries::queues(on).await?)
@@ -155,11 +179,6 @@ pub(crate) async fn pause(on: &impl Runs, queue: &str, paused: bool) -> Result<b
         Some(changed) => Ok(changed),
         None => Err(unknown_queue(queue, &queries::queue_names(on).await?)),
     }
-}
-
-/// Says that a queue has work, to workers of all nodes.
-pub(crate) async fn wake(on: &impl Runs, queue: &str) -> Result<(), JobsError> {
-    Ok(queries::wake(on, queue).await?)
 }
 
 /// How many jobs a purge would remove.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 
 use super::{Filter, Purge, QueueState, Runs, WorkerState};
@@ -30,6 +31,32 @@ pub(super) async fn list(on: &impl Runs, filter: &Filter) -> Result<Vec<Box<RawV
         )
         .await?;
     Ok(rows.iter().map(document).collect())
+}
+
+pub(super) async fn ids_below(
+    on: &impl Runs,
+    filter: &Filter,
+    below: JobId,
+) -> Result<Vec<JobId>, DbError> {
+    let status = filter.status.map(Status::as_str);
+    let rows = on
+        .rows(
+            "select j.id
+               from jobs.jobs j
+               where ($1::text is null or j.status = $1::text::jobs.status)
+                 and ($2::text is null or j.queue = $2)
+                 and ($3::text is null or j.name = $3)
+                 and j.id < $5
+               order by j.id desc
+               limit $4",
+            &[&status, &filter.queue, &filter.name, &filter.limit, &below],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+pub(super) async fn now(on: &impl Runs) -> Result<DateTime<Utc>, DbError> {
+    Ok(on.rows("select now()", &[]).await?[0].get(0))
 }
 
 pub(super) async fn find(on: &impl Runs, id: JobId) -> Result<Option<Box<RawValue>>, DbError> {

@@ -180,6 +180,10 @@ section! {
         drain_timeout_s: u64 = 30, "JOBS_DRAIN_TIMEOUT_S";
         /// Seconds an attempt may take, unless the job or its kind says otherwise.
         timeout_s: u64 = 300, "JOBS_TIMEOUT_S";
+        /// Port on which `sb worker run` serves `/livez`, `/readyz` and `/metrics`; 0 takes any free one. Unset: none.
+        metrics_port: Option<u16> = None, "JOBS_METRICS_PORT";
+        /// Address for that port. From elsewhere than loopback `/metrics` needs `server.metrics_token`.
+        metrics_host: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), "JOBS_METRICS_HOST";
         /// Days that finished jobs are kept.
         history_days: u16 = 7, "JOBS_HISTORY_DAYS";
         /// Days that dead letters are kept.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{PurgeArgs, RetryArgs, refused};
+use super::{PurgeArgs, RetryArgs, refused, text};
 use crate::cli::CommandResult;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::ui::Ui;
@@ -132,7 +132,8 @@ pub(super) async fn purge(owner: &Connection, args: PurgeArgs, ui: Ui) -> Comman
     if !args.yes {
         let count = control::count(owner, &wanted).await.map_err(refused)?;
         let question = format!(
-            "{count} jobs would be removed for good; type {} to do it:",
+            "{} would be removed for good; type {} to do it:",
+            text::jobs(count),
             ui.bold("yes")
         );
         match ui.ask(&question) {
@@ -140,7 +141,8 @@ pub(super) async fn purge(owner: &Connection, args: PurgeArgs, ui: Ui) -> Comman
             Some(_) => return Err(CliError::failed("nothing was removed").next("sb jobs list")),
             None => {
                 let message = format!(
-                    "this removes {count} jobs for good, and there is no terminal to ask; nothing was removed"
+                    "this removes {} for good, and there is no terminal to ask; nothing was removed",
+                    text::jobs(count)
                 );
                 return Err(CliError::new(Exit::Usage, message).next("sb jobs purge --yes"));
             }
@@ -152,7 +154,7 @@ pub(super) async fn purge(owner: &Connection, args: PurgeArgs, ui: Ui) -> Comman
     } else {
         ui.data(removed);
     }
-    ui.done(format_args!("removed {removed} jobs"), None);
+    ui.done(format_args!("removed {}", text::jobs(removed)), None);
     Ok(ExitCode::SUCCESS)
 }
 

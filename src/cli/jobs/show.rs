@@ -60,7 +60,7 @@ impl Job {
         match (self.finished_at, self.status.as_str()) {
             (Some(at), _) => text::age(since(at)),
             (None, "scheduled") if self.run_at > now => {
-                format!("in {}", text::age(seconds(self.run_at - now)))
+                format!("in {}", text::age(seconds(self.run_at - now).ceil()))
             }
             _ => text::age(since(self.run_at.max(self.created_at))),
         }
@@ -140,7 +140,7 @@ pub(super) async fn one(owner: &Connection, id: JobId, ui: Ui) -> CommandResult 
 fn describe(job: &Job, now: DateTime<Utc>, ui: Ui) -> String {
     let time = |at: DateTime<Utc>| {
         let away = seconds(at - now);
-        let away = match (text::age(away.abs()), away > 0.0) {
+        let away = match (text::age(away.ceil().abs()), away > 0.0) {
             (age, _) if age == "now" => age,
             (age, true) => format!("in {age}"),
             (age, false) => format!("{age} ago"),

@@ -18,6 +18,12 @@ pub(super) fn age(seconds: f64) -> String {
     }
 }
 
+/// `1 job`, `2 jobs`.
+pub(super) fn jobs(count: impl std::fmt::Display + PartialEq<i64>) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} job{ending}")
+}
+
 /// One line that can do no harm to a terminal: names and errors come from anywhere.
 pub(super) fn line(text: &str, most: usize) -> String {
     let first = text.lines().next().unwrap_or_default();

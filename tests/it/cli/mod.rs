@@ -5,6 +5,7 @@ mod dev;
 mod durability;
 mod external;
 mod init;
+mod jobs;
 mod lifecycle;
 mod settings;
 mod test;

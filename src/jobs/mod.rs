@@ -69,7 +69,7 @@ impl Jobs {
     /// [`JobsError::Invalid`] for options out of range and queues that do not exist, [`JobsError::Forbidden`] when no
     /// policy lets the caller enqueue.
     pub async fn enqueue(&self, tx: &Tx, job: &NewJob) -> Result<Enqueued, JobsError> {
-        let (enqueued, _) = queries::enqueue(tx, job, false).await?;
+        let (enqueued, _) = control::insert(tx, job, false).await?;
         self.wake_after(tx, job, &enqueued);
         Ok(enqueued)
     }
@@ -80,7 +80,7 @@ impl Jobs {
         tx: &Tx,
         job: &NewJob,
     ) -> Result<(Enqueued, Box<RawValue>), JobsError> {
-        let (enqueued, shown) = queries::enqueue(tx, job, true).await?;
+        let (enqueued, shown) = control::insert(tx, job, true).await?;
         self.wake_after(tx, job, &enqueued);
         Ok((enqueued, shown.expect("it was asked for")))
     }
@@ -130,7 +130,7 @@ impl Jobs {
         tx: &Tx,
         jobs: &[NewJob],
     ) -> Result<Vec<(JobId, bool)>, JobsError> {
-        let enqueued = queries::enqueue_many(tx, jobs).await?;
+        let enqueued = control::insert_many(tx, jobs).await?;
         let wake = self.wake.clone();
         let mut queues: Vec<String> = jobs
             .iter()

@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::control::{self, Filter};
-use super::{Enqueued, JobId, Jobs, JobsError, NewJob};
+use super::{Enqueued, JobId, Jobs, JobsError, NewJob, Refusal};
 use crate::db::DbError;
 use crate::identity::Caller;
 
@@ -13,6 +13,7 @@ pub(super) async fn enqueue(
     caller: &Caller,
     job: &NewJob,
 ) -> Result<(Enqueued, Box<RawValue>), JobsError> {
+    check_role(jobs, job)?;
     let tx = begin(jobs, caller).await?;
     let enqueued = jobs.enqueue_and_show(&tx, job).await;
     tx.finish(enqueued).await
@@ -24,6 +25,7 @@ pub(super) async fn enqueue_many(
     caller: &Caller,
     wanted: &[NewJob],
 ) -> Result<Vec<(JobId, bool)>, JobsError> {
+    wanted.iter().try_for_each(|job| check_role(jobs, job))?;
     let tx = begin(jobs, caller).await?;
     let enqueued = jobs.enqueue_many(&tx, wanted).await;
     tx.finish(enqueued).await
@@ -60,6 +62,17 @@ pub(super) async fn retry(jobs: &Jobs, caller: &Caller, id: JobId) -> Result<(),
     let tx = begin(jobs, caller).await?;
     let retried = control::retry(&tx, id).await;
     tx.finish(retried).await
+}
+
+/// Such a job would only fail later.
+fn check_role(jobs: &Jobs, job: &NewJob) -> Result<(), JobsError> {
+    match &job.role {
+        Some(role) if !jobs.db.allows_role(role) => Err(JobsError::Invalid(Refusal::with_hint(
+            format!("no job runs as role \"{role}\""),
+            "db.allowed_roles names the roles that callers and jobs may have",
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// An error here is no refusal by the queue, whatever its SQLSTATE.

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use super::error::{JobsError, Refusal};
 use super::model::{Enqueued, JobId, NewJob, Status};
 use crate::db::{Connection, DbError, Row, SystemConnection, ToSql, Tx};
+pub(super) use queries::{enqueue as insert, enqueue_many as insert_many};
 pub(crate) use watch::{KindFailures, Sample};
 
 /// Most jobs one list holds.
@@ -139,7 +140,7 @@ pub(crate) async fn retry(on: &impl Runs, id: JobId) -> Result<(), JobsError> {
 
 /// Enqueues as the owner of a connection, and wakes workers.
 pub(crate) async fn enqueue(on: &impl Runs, job: &NewJob) -> Result<Enqueued, JobsError> {
-    let (enqueued, _) = super::queries::enqueue(on, job, false).await?;
+    let (enqueued, _) = queries::enqueue(on, job, false).await?;
     if enqueued.is_new && job.is_due_now() {
         queries::wake(on, &enqueued.queue).await?;
     }

@@ -7,7 +7,85 @@ use serde_json::value::RawValue;
 
 use super::{Filter, Purge, QueueState, Runs, WorkerState};
 use crate::db::{DbError, Json, Row};
-use crate::jobs::model::{JobId, Status};
+use crate::jobs::Backoff;
+use crate::jobs::model::{Enqueued, JobId, NewJob, Status};
+
+/// Also returns the whole job as JSON, for callers who want to see it (`whole`).
+pub(in crate::jobs) async fn enqueue(
+    on: &impl Runs,
+    job: &NewJob,
+    whole: bool,
+) -> Result<(Enqueued, Option<Box<RawValue>>), DbError> {
+    let seconds = |duration: Option<std::time::Duration>| duration.map(|it| it.as_secs_f64());
+    let (backoff, version) = (job.backoff.map(Backoff::as_str), job.version.unwrap_or(1));
+    let (priority, limit) = (
+        job.priority.unwrap_or(0),
+        job.concurrency_limit.unwrap_or(1),
+    );
+    let rows = on
+        .rows(
+            "select (e.job).id
+                  , (e.job).queue
+                  , e.is_new
+                  , case when $20 then row_to_json(e.job) end
+               from jobs.enqueue(
+                 name => $1, payload => $2, queue => $3, idempotency_key => $4, user_id => $5,
+                 max_attempts => $6, backoff => $7::text::jobs.backoff, backoff_base_s => $8,
+                 backoff_max_s => $9, run_at => $10, version => $11, role => $12,
+                 delay => make_interval(secs => $13), priority => $14, concurrency_key => $15,
+                 concurrency_limit => $16, timeout_s => $17, unique_for => make_interval(secs => $18),
+                 source => $19
+               ) as e",
+            &[
+                &job.name,
+                &job.payload,
+                &job.queue,
+                &job.idempotency_key,
+                &job.user_id,
+                &job.max_attempts,
+                &backoff,
+                &job.backoff_base_s,
+                &job.backoff_max_s,
+                &job.run_at,
+                &version,
+                &job.role,
+                &seconds(job.delay),
+                &priority,
+                &job.concurrency_key,
+                &limit,
+                &job.timeout_s,
+                &seconds(job.unique_for),
+                &job.source,
+                &whole,
+            ],
+        )
+        .await?;
+    let row = &rows[0];
+    let enqueued = Enqueued {
+        id: row.get(0),
+        queue: row.get(1),
+        is_new: row.get(2),
+    };
+    Ok((
+        enqueued,
+        row.get::<_, Option<Json<_>>>(3).map(|Json(job)| job),
+    ))
+}
+
+pub(in crate::jobs) async fn enqueue_many(
+    on: &impl Runs,
+    jobs: &[NewJob],
+) -> Result<Vec<(JobId, bool)>, DbError> {
+    let rows = on
+        .rows(
+            "select e.id
+                  , e.is_new
+               from jobs.enqueue_many($1) as e",
+            &[&Json(jobs)],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
 
 pub(super) async fn list(on: &impl Runs, filter: &Filter) -> Result<Vec<Box<RawValue>>, DbError> {
     let status = filter.status.map(Status::as_str);

@@ -99,6 +99,10 @@ impl Options {
         {
             return Err(self.wrong("claims_from", "can only be user_id"));
         }
+        if self.members.contains_key("unique_for") && !self.members.contains_key("idempotency_key")
+        {
+            return Err(self.wrong("unique_for", "needs an idempotency_key"));
+        }
         Ok(NewJob {
             name,
             payload,

@@ -10,6 +10,45 @@ use super::Queue;
 use crate::support::TestApp;
 
 #[tokio::test]
+async fn a_running_job_is_stopped_and_not_cancelled_twice() {
+    let app = sb::App::new().job_fn(Kind::new("endless"), |context, _| async move {
+        context.set_progress(json!({ "begun": true }));
+        std::future::pending::<sb::jobs::JobResult>().await
+    });
+    let queue = Queue::build(app).await;
+    let id = queue.id(&queue.service, json!({ "name": "endless" })).await;
+    let service = Some(queue.service.as_str());
+    let cancel = async || {
+        queue
+            .post(&format!("jobs/{id}/cancel"), service, json!({}))
+            .await
+    };
+    // A worker that died: the request is noted, and a second one refused, until another worker finds it.
+    let claim = "update jobs.pending set status = 'running', lease = 1, attempts = 1, locked_by = 0, locked_at = now()";
+    queue.owner.batch_execute(claim).await.unwrap();
+    assert_eq!(cancel().await.0, 204);
+    let (status, error) = cancel().await;
+    assert_eq!(
+        (status, &error["code"]),
+        (409, &json!("job_state_conflict"))
+    );
+    assert_eq!(
+        error["message"],
+        json!(format!("job {id} is being cancelled already"))
+    );
+
+    let _worker = queue.sleepy_worker().await;
+    let id = queue.id(&queue.service, json!({ "name": "endless" })).await;
+    let job = queue.until(id, "running").await;
+    assert_eq!(job["attempts"], json!(1));
+    let (status, _) = queue
+        .post(&format!("jobs/{id}/cancel"), service, json!({}))
+        .await;
+    assert_eq!(status, 204);
+    queue.until(id, "cancelled").await;
+}
+
+#[tokio::test]
 async fn the_service_enqueues_with_every_option_and_reads_it_back() {
     let queue = Queue::new().await;
     let options = json!({
@@ -339,6 +378,18 @@ async fn bad_input_is_told_what_is_wrong_and_never_a_500() {
             400,
             "validation_failed",
             "user_id",
+        ),
+        (
+            json!({ "name": "a", "role": "postgres" }),
+            400,
+            "validation_failed",
+            "no job runs as role \"postgres\"",
+        ),
+        (
+            json!({ "name": "a", "unique_for": 5 }),
+            400,
+            "validation_failed",
+            "needs an idempotency_key",
         ),
         (
             json!({ "name": "a", "source": "cron:x" }),

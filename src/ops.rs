@@ -45,7 +45,7 @@ async fn livez() -> Json<Value> {
 
 /// Whether requests can be served: 200, or 503 naming the check that failed.
 async fn readyz(State(ops): State<Ops>) -> Response {
-    let (ready, checks) = ops.checks().await;
+    let (ready, checks) = Box::pin(ops.checks()).await;
     let stopping = ops.context.lifecycle.stopping().is_cancelled();
     let status = if ready && !stopping {
         StatusCode::OK
@@ -62,7 +62,7 @@ async fn readyz(State(ops): State<Ops>) -> Response {
 
 /// The same for people and dashboards: always 200.
 async fn health(State(ops): State<Ops>) -> Json<Value> {
-    let (ready, checks) = ops.checks().await;
+    let (ready, checks) = Box::pin(ops.checks()).await;
     Json(json!({
         "status": if ready { "ok" } else { "degraded" },
         "version": env!("CARGO_PKG_VERSION"),

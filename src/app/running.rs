@@ -55,10 +55,10 @@ impl Running {
         let Context {
             config, metrics, ..
         } = &self.context;
-        let routes = ops::router(self.context.clone(), None)
+        let operators = ops::router(self.context.clone(), None)
             .fallback(middleware::not_found)
             .method_not_allowed_fallback(middleware::method_not_allowed);
-        let router = middleware::wrap(routes, config, metrics, super::authenticate(&self.keys));
+        let router = middleware::wrap(operators, config, metrics, super::authenticate(&self.keys));
         server::serve(listener, router, &self.context.lifecycle).await;
     }
 

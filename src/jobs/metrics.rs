@@ -18,7 +18,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use super::control::{self, Sample};
 use super::sql;
-use crate::db::{Db, DbError};
+use crate::db::Db;
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::Metrics;
 
@@ -168,8 +168,7 @@ impl Seen {
 
     async fn look(&self, db: &Db) {
         let begun = Instant::now();
-        let sample =
-            async { Ok::<_, DbError>(control::sample(&db.jobs().connection().await?).await?) };
+        let sample = async { control::sample(&db.jobs().connection().await?).await };
         match sample.await {
             Ok(sample) => {
                 let look = Look {

@@ -37,14 +37,15 @@ struct Job {
     cancel_requested_at: Option<DateTime<Utc>>,
     progress: Option<Value>,
     result: Option<Value>,
-    errors: Option<Vec<Attempt>>,
+    errors: Option<Vec<Failure>>,
     last_error: Option<String>,
 }
 
 /// An attempt that did not succeed.
 #[derive(Debug, Deserialize)]
-struct Attempt {
-    attempt: i32,
+struct Failure {
+    #[serde(rename = "attempt")]
+    number: i32,
     at: DateTime<Utc>,
     error: String,
 }
@@ -89,7 +90,7 @@ pub(super) async fn list(owner: &Connection, args: ListArgs, ui: Ui) -> CommandR
         return Ok(ExitCode::SUCCESS);
     }
     let now = control::now(owner).await.map_err(refused)?;
-    let row = |document: &Box<RawValue>| {
+    let row = |document: &RawValue| {
         let job = Job::read(document)?;
         Ok::<_, CliError>(vec![
             job.id.to_string(),
@@ -101,7 +102,10 @@ pub(super) async fn list(owner: &Connection, args: ListArgs, ui: Ui) -> CommandR
             text::line(job.last_error.as_deref().unwrap_or_default(), 80),
         ])
     };
-    let rows = documents.iter().map(row).collect::<Result<Vec<_>, _>>()?;
+    let rows = documents
+        .iter()
+        .map(|document| row(document))
+        .collect::<Result<Vec<_>, _>>()?;
     let head = [
         "id",
         "status",
@@ -120,8 +124,10 @@ pub(super) async fn list(owner: &Connection, args: ListArgs, ui: Ui) -> CommandR
 }
 
 fn values(documents: &[Box<RawValue>]) -> Result<Vec<Value>, CliError> {
-    let read = |document: &Box<RawValue>| serde_json::from_str(document.get());
-    let values: Result<_, _> = documents.iter().map(read).collect();
+    let documents = documents.iter();
+    let values: Result<_, _> = documents
+        .map(|document| serde_json::from_str(document.get()))
+        .collect();
     values.map_err(CliError::failed)
 }
 
@@ -201,7 +207,7 @@ fn describe(job: &Job, now: DateTime<Utc>, ui: Ui) -> String {
         lines.extend(value.map(|value| row(name, &indented(value))));
     }
     for attempt in job.errors.iter().flatten() {
-        let head = format!("attempt {}  {}", attempt.attempt, time(attempt.at));
+        let head = format!("attempt {}  {}", attempt.number, time(attempt.at));
         lines.push(row(&ui.red("error"), &head));
         let text = attempt.error.lines().take(20);
         lines.extend(text.map(|one| format!("                {}", text::line(one, 500))));

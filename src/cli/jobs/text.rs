@@ -19,7 +19,7 @@ pub(super) fn age(seconds: f64) -> String {
 }
 
 /// `1 job`, `2 jobs`.
-pub(super) fn jobs(count: impl std::fmt::Display + PartialEq<i64>) -> String {
+pub(super) fn jobs(count: i64) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} job{ending}")
 }

@@ -130,9 +130,8 @@ impl Options {
     }
 
     fn payload(&mut self) -> Result<Value, ApiError> {
-        let payload = match self.take("payload") {
-            Some(payload) => payload,
-            None => return Ok(Value::Object(Map::new())),
+        let Some(payload) = self.take("payload") else {
+            return Ok(Value::Object(Map::new()));
         };
         let bytes = payload.to_string().len();
         if bytes > MAX_PAYLOAD_BYTES {

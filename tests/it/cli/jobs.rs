@@ -8,6 +8,7 @@ use sb::db::Connection;
 use serde_json::{Value, json};
 
 use super::{Sandbox, wait_until};
+use crate::scratch::eventually;
 use crate::support;
 
 /// A project on a migrated database, and the owner's connection.
@@ -36,7 +37,7 @@ fn get(address: &str, path: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_are_enqueued_listed_cancelled_and_removed() {
+async fn jobs_are_enqueued_listed_and_shown() {
     let (sandbox, _owner) = project().await;
     let empty = sandbox.sb(&["jobs", "list"]).succeeded();
     assert_eq!((empty.stdout.as_str(), empty.first_line()), ("", "no jobs"));
@@ -110,7 +111,15 @@ async fn jobs_are_enqueued_listed_cancelled_and_removed() {
             .json()["name"],
         "mail"
     );
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_are_cancelled_retried_and_removed() {
+    let (sandbox, _owner) = project().await;
+    sandbox.sb(&["jobs", "enqueue", "mail"]).succeeded();
+    sandbox
+        .sb(&["jobs", "enqueue", "later", "--delay", "1h"])
+        .succeeded();
     sandbox.sb(&["jobs", "cancel", "1", "2"]).succeeded();
     let twice = sandbox.sb(&["jobs", "cancel", "1", "99", "--json"]);
     assert_eq!(twice.code, Some(1), "{twice:#?}");
@@ -286,15 +295,15 @@ async fn watching_shows_a_line_or_an_object_for_each_look() {
     assert_eq!(objects.stdout.lines().count(), 2);
 
     let mut endless = sandbox.spawn(&["jobs", "watch", "--interval", "1h"]);
-    // Its connection shows that it looks.
-    wait_until("it runs", || {
-        endless.child.try_wait().unwrap().is_none().then_some(())
-    });
-    let looking = "select from pg_stat_activity where datname = current_database() and query like '%pg_prepared_xacts%' and pid <> pg_backend_pid()";
-    let mut ticks = tokio::time::interval(std::time::Duration::from_millis(20));
-    while owner.query(looking, &[]).await.unwrap().is_empty() {
-        ticks.tick().await;
-    }
+    let looked = "select
+         from pg_stat_activity a
+         where a.datname = current_database()
+           and a.query like '%from jobs.workers w%'
+           and a.pid <> pg_backend_pid()";
+    eventually("it has looked", async || {
+        !owner.query(looked, &[]).await.unwrap().is_empty()
+    })
+    .await;
     endless.signal(Signal::INT);
     assert!(endless.ends().success());
 }

@@ -84,9 +84,12 @@ test('the example of a new project works', async () => {
 })
 
 test('a payload of 20 MB is refused before it is read', async () => {
-  const answer = await jobs(project.status.secret_key, 'enqueue', { name: 'a', payload: 'x'.repeat(20 << 20) })
-  assert.equal(answer.status, 413)
-  assert.equal(answer.body.code, 'request_entity_too_large')
+  const body = { name: 'a', payload: 'x'.repeat(20 << 20) }
+  for (let round = 0; round < 10; round++) {
+    const answer = await jobs(project.status.secret_key, 'enqueue', body)
+    assert.equal(answer.status, 413)
+    assert.equal(answer.body.code, 'request_entity_too_large')
+  }
 })
 
 test('operators see the worker of sb dev, and readiness includes it', async () => {

@@ -294,14 +294,17 @@ async fn watching_shows_a_line_or_an_object_for_each_look() {
     }
     assert_eq!(objects.stdout.lines().count(), 2);
 
+    let now = owner.query_one("select now()::text", &[]).await.unwrap();
+    let begun: String = now.get(0);
     let mut endless = sandbox.spawn(&["jobs", "watch", "--interval", "1h"]);
     let looked = "select
          from pg_stat_activity a
          where a.datname = current_database()
            and a.query like '%from jobs.workers w%'
+           and a.backend_start > $1::text::timestamptz
            and a.pid <> pg_backend_pid()";
     eventually("it has looked", async || {
-        !owner.query(looked, &[]).await.unwrap().is_empty()
+        !owner.query(looked, &[&begun]).await.unwrap().is_empty()
     })
     .await;
     endless.signal(Signal::INT);

@@ -133,7 +133,10 @@ async fn readiness_includes_the_worker_where_one_is_expected() {
 
     let _worker = queue.sleepy_worker().await;
     assert_eq!(check(&queue.app).await, json!("ok"), "one runs here");
-    let age = "update jobs.workers set seen_at = now() - interval '31 seconds'";
+    let age = "create function public.age() returns trigger language plpgsql as
+             $$ begin new.seen_at := now() - interval '31 seconds'; return new; end $$;
+         create trigger age before insert or update on jobs.workers for each row execute function public.age();
+         update jobs.workers set seen_at = now()";
     queue.owner.batch_execute(age).await.unwrap();
     assert_eq!(check(&queue.app).await, json!("fail"), "it has been silent");
 

@@ -110,6 +110,12 @@ codes! {
     CurrentPasswordInvalid = "current_password_invalid", 400;
     /// A hook of the project refused the request.
     HookRejected = "hook_rejected", 422;
+    /// There is no such job, or the caller may not see it.
+    JobNotFound = "job_not_found", 404;
+    /// The job is over, is being cancelled already, or is not over yet.
+    JobStateConflict = "job_state_conflict", 409;
+    /// The queue does not exist.
+    QueueNotFound = "queue_not_found", 400;
     /// The project is not set up for this.
     FeatureDisabled = "feature_disabled", 422;
 }

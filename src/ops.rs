@@ -18,14 +18,18 @@ use crate::rest::Rest;
 /// How long each readiness check may take; they run side by side.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A worker whose newest sign of life is older than this is not there.
+const WORKER_AGE: Duration = Duration::from_secs(30);
+
 #[derive(Debug, Clone)]
 struct Ops {
     context: Context,
-    rest: Rest,
+    /// `None` in a process that serves no `/rest/v1`.
+    rest: Option<Rest>,
 }
 
 /// The operators' routes, mounted at the root.
-pub(crate) fn router(context: Context, rest: Rest) -> Router {
+pub(crate) fn router(context: Context, rest: Option<Rest>) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -41,7 +45,7 @@ async fn livez() -> Json<Value> {
 
 /// Whether requests can be served: 200, or 503 naming the check that failed.
 async fn readyz(State(ops): State<Ops>) -> Response {
-    let (ready, checks) = ops.checks().await;
+    let (ready, checks) = Box::pin(ops.checks()).await;
     let stopping = ops.context.lifecycle.stopping().is_cancelled();
     let status = if ready && !stopping {
         StatusCode::OK
@@ -58,7 +62,7 @@ async fn readyz(State(ops): State<Ops>) -> Response {
 
 /// The same for people and dashboards: always 200.
 async fn health(State(ops): State<Ops>) -> Json<Value> {
-    let (ready, checks) = ops.checks().await;
+    let (ready, checks) = Box::pin(ops.checks()).await;
     Json(json!({
         "status": if ready { "ok" } else { "degraded" },
         "version": env!("CARGO_PKG_VERSION"),
@@ -74,44 +78,49 @@ async fn metrics(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     ops.admit_to_metrics(client, &headers)?;
-    let text = ops.context.metrics.encode().map_err(ApiError::internal)?;
+    let context = &ops.context;
+    context.jobs.refresh_metrics(&context.lifecycle).await;
+    let text = context.metrics.encode().map_err(ApiError::internal)?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
+/// What a check said and how long it took; nothing when there is no check.
+async fn timed<E: std::fmt::Display>(
+    check: Option<impl Future<Output = Result<(), E>>>,
+) -> Option<(Duration, Result<(), String>)> {
+    let started = Instant::now();
+    let result = check?.await.map_err(|error| error.to_string());
+    Some((started.elapsed(), result))
+}
+
 impl Ops {
     async fn checks(&self) -> (bool, Map<String, Value>) {
-        let database = async {
-            let started = Instant::now();
-            (
-                started,
-                self.context
-                    .db
-                    .ping(CHECK_TIMEOUT)
-                    .await
-                    .map_err(|error| error.to_string()),
-            )
-        };
-        let postgrest = async {
-            let started = Instant::now();
-            (
-                started,
-                self.rest
-                    .ping(CHECK_TIMEOUT)
-                    .await
-                    .map_err(|error| error.clone()),
-            )
-        };
-        let (database, postgrest) = tokio::join!(database, postgrest);
+        let Context {
+            db, jobs, config, ..
+        } = &self.context;
+        let expects_worker = config.current().jobs.expect_worker || jobs.has_worker();
+        let database = async { db.ping(CHECK_TIMEOUT).await.map_err(|e| e.to_string()) };
+        let postgrest = self.rest.as_ref().map(|rest| rest.ping(CHECK_TIMEOUT));
+        let worker = expects_worker.then(|| jobs.check_worker(WORKER_AGE, CHECK_TIMEOUT));
+        let (database, postgrest, worker) =
+            tokio::join!(timed(Some(database)), timed(postgrest), timed(worker));
         let mut ready = true;
         let mut checks = Map::new();
-        for (name, (started, result)) in [("database", database), ("postgrest", postgrest)] {
+        for (name, outcome) in [
+            ("database", database),
+            ("postgrest", postgrest),
+            ("worker", worker),
+        ] {
+            let Some((took, result)) = outcome else {
+                continue;
+            };
             ready &= result.is_ok();
             // The reason can name hosts; it goes to the log, not to whoever asks.
             if let Err(error) = &result {
                 tracing::warn!(check = name, error = %error, "a readiness check failed");
             }
-            let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let latency_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             let status = if result.is_ok() { "ok" } else { "fail" };
             checks.insert(
                 name.to_owned(),

@@ -7,6 +7,7 @@ use axum::routing::get;
 use crate::app::Context;
 use crate::auth::{self, Auth};
 use crate::http::middleware;
+use crate::jobs;
 use crate::keys::Keys;
 use crate::ops;
 use crate::rest::{self, Rest};
@@ -19,11 +20,13 @@ pub(crate) fn router(
     rest: Rest,
     authors: Router,
 ) -> Router {
+    let jobs = jobs::router(context.jobs.clone(), context.config.current().jobs.enabled);
     Router::new()
         .merge(authors)
-        .merge(ops::router(context, rest.clone()))
+        .merge(ops::router(context, Some(rest.clone())))
         .merge(jwks(keys))
         .nest("/auth/v1", auth::router(auth))
+        .nest("/jobs/v1", jobs)
         .merge(rest::router(rest))
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)

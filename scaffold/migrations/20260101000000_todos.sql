@@ -47,3 +47,48 @@ create policy "Users delete their own todos"
   for delete
   to authenticated
   using (user_id = (select auth.uid()));
+
+-- A background job: a todo that is still open after a day is marked.
+--
+-- A job named sql:public.remind calls this function, as the user who enqueued it, so the policies above hold here too.
+-- It may be called twice when a machine fails in between: write such functions so that a second call does no harm.
+alter table public.todos
+  add column reminded_at timestamptz;
+
+create function public.remind(payload jsonb)
+returns void
+language sql
+as $$
+  update public.todos t
+    set reminded_at = now()
+    where t.id = (payload ->> 'todo')::bigint
+      and not t.done
+$$;
+
+-- The job is enqueued in the transaction that adds the todo: both are kept or neither.
+create function public.remind_later()
+returns trigger
+language plpgsql
+as $$
+begin
+  perform jobs.enqueue(
+    'sql:public.remind',
+    jsonb_build_object('todo', new.id),
+    delay => interval '1 day'
+  );
+  return null;
+end
+$$;
+
+create trigger remind_later
+  after insert
+  on public.todos
+  for each row
+  execute function public.remind_later();
+
+-- Users enqueue nothing unless a policy lets them.
+create policy "Users are reminded of their todos"
+  on jobs.pending
+  for insert
+  to authenticated
+  with check (name = 'sql:public.remind');

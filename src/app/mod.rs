@@ -258,6 +258,7 @@ impl App {
         context
             .metrics
             .register(|registry| registry.register_collector(pools));
+        context.jobs.register_metrics(&context.metrics);
         let auth = parts::auth(&context, &keys, &master, self.extensions)?;
         let rest = parts::rest(&context, &keys)?;
         let mut authors = Router::new();

@@ -9,9 +9,10 @@ use super::{Context, Migrated, StartError};
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::db::{Db, DbError};
-use crate::http::server;
+use crate::http::{middleware, server};
 use crate::jobs::{Handlers, Schedule, Worker, WorkerOptions, cron};
 use crate::keys::{Keys, KeysError, MasterKey};
+use crate::ops;
 use crate::rest::Rest;
 
 /// A running backend. It serves once [`Running::serve`] is given a listener; its background tasks already run.
@@ -47,6 +48,19 @@ impl Running {
     /// Serves until [`Running::shutdown`].
     pub async fn serve(&self, listener: TcpListener) {
         server::serve(listener, self.router(), &self.context.lifecycle).await;
+    }
+
+    /// Serves `/livez`, `/readyz` and `/metrics`, and nothing else, until [`Running::shutdown`]: for a process that only
+    /// works on jobs.
+    pub async fn serve_ops(&self, listener: TcpListener) {
+        let Context {
+            config, metrics, ..
+        } = &self.context;
+        let operators = ops::router(self.context.clone(), None)
+            .fallback(middleware::not_found)
+            .method_not_allowed_fallback(middleware::method_not_allowed);
+        let router = middleware::wrap(operators, config, metrics, super::authenticate(&self.keys));
+        server::serve(listener, router, &self.context.lifecycle).await;
     }
 
     /// Works on jobs in this process, as the settings say. The worker drains on [`Running::shutdown`].

@@ -18,13 +18,17 @@ use crate::config::{Config, Secret};
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// The image of `sb` itself, unless `SB_IMAGE` names another.
 const IMAGE: &str = "sb";
+/// The profile with the worker.
+const WORKER: &str = "worker";
+/// Whether `/readyz` asks for one.
+const EXPECT_WORKER: &str = "JOBS_EXPECT_WORKER";
 
 /// What `docker compose` is told besides its command.
 #[derive(Debug, Clone)]
 pub(super) struct Compose {
     dir: PathBuf,
     env_files: Vec<PathBuf>,
-    profiles: &'static [&'static str],
+    profiles: Vec<&'static str>,
 }
 
 impl Compose {
@@ -43,7 +47,7 @@ impl Compose {
         Ok(Self {
             dir: project.dir.clone(),
             env_files,
-            profiles: &[],
+            profiles: Vec::new(),
         })
     }
 
@@ -58,7 +62,7 @@ impl Compose {
         Ok(Self {
             dir: project.dir.clone(),
             env_files: vec![own],
-            profiles: &["prod"],
+            profiles: vec!["prod"],
         })
     }
 
@@ -72,8 +76,16 @@ impl Compose {
         Self {
             dir: project.dir.clone(),
             env_files,
-            profiles: &["prod"],
+            profiles: vec!["prod", WORKER],
         }
+    }
+
+    /// Also a worker, which `/readyz` then asks for.
+    pub(super) fn with_worker(mut self, wanted: bool) -> Self {
+        if wanted {
+            self.profiles.push(WORKER);
+        }
+        self
     }
 
     pub(super) async fn up(&self, timeout: Duration) -> Result<(), CliError> {
@@ -99,12 +111,7 @@ impl Compose {
     /// Settings with which this machine reaches the database in the container.
     pub(super) fn config(&self, mut config: Config) -> Result<Config, CliError> {
         let value = |name: &str| {
-            let mut texts = self
-                .env_files
-                .iter()
-                .rev()
-                .filter_map(|file| std::fs::read_to_string(file).ok());
-            let found = texts.find_map(|text| value_of(&text, name));
+            let found = self.value(name);
             found.ok_or_else(|| CliError::new(Exit::Config, format!("{name} is not set in .env")))
         };
         let password = percent(&value("POSTGRES_PASSWORD")?);
@@ -118,6 +125,15 @@ impl Compose {
         Ok(config)
     }
 
+    fn value(&self, name: &str) -> Option<String> {
+        let mut texts = self
+            .env_files
+            .iter()
+            .rev()
+            .filter_map(|file| std::fs::read_to_string(file).ok());
+        texts.find_map(|text| value_of(&text, name))
+    }
+
     async fn run(&self, arguments: &[&str]) -> Result<(), CliError> {
         let mut command = Command::new("docker");
         command
@@ -127,8 +143,12 @@ impl Compose {
         for file in &self.env_files {
             command.arg("--env-file").arg(file);
         }
-        for profile in self.profiles {
+        for profile in &self.profiles {
             command.args(["--profile", profile]);
+        }
+        // What an author set in .env stands.
+        if self.profiles.contains(&WORKER) && self.value(EXPECT_WORKER).is_none() {
+            command.env(EXPECT_WORKER, "true");
         }
         // Its words go to stderr by themselves; stdout is for our data.
         let status = command

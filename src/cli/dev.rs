@@ -113,6 +113,7 @@ pub(super) fn summary(ui: Ui, state: &State, older_keys: bool) -> String {
         row("API", &ui.cyan(&state.api_url)),
         row("REST", &format!("{}/rest/v1", state.api_url)),
         row("Auth", &format!("{}/auth/v1", state.api_url)),
+        row("Jobs", &format!("{}/jobs/v1", state.api_url)),
         row("JWKS", &state.jwks_url),
         row("PostgREST", &state.rest_url),
         row("Postgres", &state.db_url),

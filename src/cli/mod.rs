@@ -12,6 +12,7 @@ mod error;
 mod hooks;
 mod info;
 mod init;
+mod jobs;
 mod keygen;
 mod logging;
 mod migrate;
@@ -101,6 +102,8 @@ enum Command {
     Worker(worker::Args),
     /// See, run and pause the schedules that enqueue jobs.
     Cron(cron::Args),
+    /// Look at background jobs; cancel, retry, enqueue and follow them.
+    Jobs(jobs::Args),
     /// Apply pending migrations, show their state, or start a new one.
     Migrate(migrate::Args),
     /// Show addresses and keys of the running backend.
@@ -220,6 +223,7 @@ async fn dispatch(command: Command, session: Session) -> CommandResult {
         Command::Serve(args) => Box::pin(serve::run(args, session)).await,
         Command::Worker(args) => Box::pin(worker::run(args, session)).await,
         Command::Cron(args) => Box::pin(cron::run(args, session)).await,
+        Command::Jobs(args) => Box::pin(jobs::run(args, session)).await,
         Command::Migrate(args) => Box::pin(migrate::run(args, session)).await,
         Command::Status(args) => status::run(&args, &session),
         Command::Info(args) => info::run(&args, &session),

@@ -19,6 +19,8 @@ pub(crate) struct Ui {
     pub(crate) json: bool,
     quiet: bool,
     color: bool,
+    /// Data goes where colours are of no use.
+    plain_data: bool,
     terminal: bool,
 }
 
@@ -37,6 +39,7 @@ impl Ui {
         let dumb = env
             .iter()
             .any(|(key, value)| key == "TERM" && value == "dumb");
+        let forced = matches!(color, super::Color::Always) || set("CLICOLOR_FORCE");
         let color = match color {
             super::Color::Always => true,
             super::Color::Never => false,
@@ -47,14 +50,42 @@ impl Ui {
             json,
             quiet,
             color,
+            plain_data: !forced && !std::io::stdout().is_terminal(),
             terminal: terminal && !set("CI"),
         }
     }
 
     /// Data: what a script may read. A closed pipe is no error.
-    #[expect(clippy::unused_self, reason = "whoever prints holds a `Ui`")]
     pub(crate) fn data(self, text: impl std::fmt::Display) {
+        let text = text.to_string();
+        let text = if self.plain_data && text.contains('\x1b') {
+            without_colors(&text)
+        } else {
+            text
+        };
         let _ = writeln!(std::io::stdout().lock(), "{text}");
+    }
+
+    /// A screen that is drawn anew again and again; `None` where that cannot be done.
+    pub(crate) fn screen(self) -> Option<Screen> {
+        let live = self.terminal && !self.json && std::io::stdout().is_terminal();
+        live.then(|| {
+            // Another screen, without a cursor.
+            let _ = write!(std::io::stdout().lock(), "\x1b[?1049h\x1b[?25l");
+            Screen
+        })
+    }
+
+    /// Draws on a [`Screen`].
+    #[expect(clippy::unused_self, reason = "whoever prints holds a `Ui`")]
+    pub(crate) fn redraw(self, text: &str) {
+        let mut stdout = std::io::stdout().lock();
+        let _ = write!(stdout, "\x1b[H");
+        for line in text.lines() {
+            let _ = write!(stdout, "{line}\x1b[K\r\n");
+        }
+        let _ = write!(stdout, "\x1b[J");
+        let _ = stdout.flush();
     }
 
     /// Data as one JSON document.
@@ -146,7 +177,7 @@ impl Ui {
     /// Columns padded to their widest cell; the last one runs free.
     pub(crate) fn table(self, head: &[&str], rows: &[Vec<String>]) -> String {
         let width = |column: usize| {
-            let cells = rows.iter().map(|row| row[column].chars().count());
+            let cells = rows.iter().map(|row| visible(&row[column]));
             cells
                 .chain([head[column].chars().count()])
                 .max()
@@ -154,10 +185,10 @@ impl Ui {
         };
         let widths: Vec<usize> = (0..head.len()).map(width).collect();
         let line = |cells: &[String]| {
-            let padded = cells
-                .iter()
-                .zip(&widths)
-                .map(|(cell, width)| format!("{cell:<width$}"));
+            let padded = cells.iter().zip(&widths).map(|(cell, width)| {
+                let missing = width.saturating_sub(visible(cell));
+                format!("{cell}{}", " ".repeat(missing))
+            });
             padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };
         let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
@@ -165,6 +196,30 @@ impl Ui {
         lines.extend(rows.iter().map(|row| line(row)));
         lines.join("\n")
     }
+}
+
+/// Given back to the shell when dropped.
+#[derive(Debug)]
+pub(crate) struct Screen;
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = write!(std::io::stdout().lock(), "\x1b[?25h\x1b[?1049l");
+    }
+}
+
+/// How many columns a text takes; colours take none.
+fn visible(text: &str) -> usize {
+    without_colors(text).chars().count()
+}
+
+fn without_colors(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        plain.push_str(part.split_once('m').map_or(part, |(_, rest)| rest));
+    }
+    plain
 }
 
 /// Standard error, with a progress line wiped away.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::background::{self, Launch, Stopped};
 use super::compose::{self, Compose};
 use super::dev::Ports;
-use super::error::{CliError, Exit};
+use super::error::CliError;
 use super::project::Project;
 use super::state::State;
 use super::ui::Ui;
@@ -37,8 +37,8 @@ pub(super) struct UpArgs {
     /// Run the production profile of docker-compose.yml: with Caddy and TLS, secrets from .env.
     #[arg(long, conflicts_with_all = ["engine", "host", "port", "db_port", "rest_port"])]
     prod: bool,
-    /// Refused until there are background jobs to run.
-    #[arg(long, hide = true)]
+    /// Also run a worker for background jobs, in a container of its own; processes have one anyway.
+    #[arg(long)]
     worker: bool,
     /// Seconds to wait until it serves.
     #[arg(long, default_value_t = 60)]
@@ -86,23 +86,19 @@ impl Record {
 
 pub(super) async fn up(args: UpArgs, session: Session) -> CommandResult {
     let Session { ui, project, app } = session;
-    if args.worker {
-        let message = "there is no worker to run: background jobs are planned, not made";
-        return Err(CliError::new(Exit::Usage, message).next("sb up --prod   # all there is"));
-    }
     let mut project = project.required()?;
     args.ports.apply(&mut project);
     let config = project.config()?;
     let timeout = Duration::from_secs(args.timeout);
     if args.prod {
-        return production(&project, &config, timeout, ui).await;
+        return production(&project, &config, args.worker, timeout, ui).await;
     }
     if let Some(state) = State::read(&config.state_dir()) {
         ui.say(format_args!("already up (pid {})", state.pid));
         return Ok(show(ui, &state));
     }
     match choose(args.engine, &project, &config, ui).await? {
-        Engine::Docker => containers(app, &project, config, timeout, ui).await,
+        Engine::Docker => containers(app, &project, config, args.worker, timeout, ui).await,
         Engine::Embedded => embedded(&project, &config, port_args(&args.ports), timeout, ui).await,
     }
 }
@@ -233,11 +229,12 @@ async fn containers(
     app: App,
     project: &Project,
     config: Config,
+    worker: bool,
     timeout: Duration,
     ui: Ui,
 ) -> CommandResult {
     let state_dir = config.state_dir();
-    let compose = Compose::development(project, &config)?;
+    let compose = Compose::development(project, &config)?.with_worker(worker);
     // Before they start: a start that fails half-way is still stopped by `sb down`.
     Record {
         engine: Engine::Docker,
@@ -260,6 +257,7 @@ async fn containers(
 async fn production(
     project: &Project,
     config: &Config,
+    worker: bool,
     timeout: Duration,
     ui: Ui,
 ) -> CommandResult {
@@ -273,7 +271,7 @@ async fn production(
             CliError::failed(message).next("docker info   # says why; `sb serve` needs no engine")
         );
     }
-    let compose = Compose::production(project)?;
+    let compose = Compose::production(project)?.with_worker(worker);
     Record {
         engine: Engine::Docker,
         prod: true,

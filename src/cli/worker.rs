@@ -1,8 +1,12 @@
 //! `sb worker run`: background jobs, and nothing else, in the foreground.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
 
 use super::{CliError, CommandResult, Session};
+use crate::config::Config;
 use crate::lifecycle;
 
 /// Arguments of `sb worker`.
@@ -26,6 +30,9 @@ struct RunArgs {
     /// Jobs that run at a time.
     #[arg(long, value_name = "N")]
     concurrency: Option<usize>,
+    /// Serve `/livez`, `/readyz` and `/metrics` on this port of loopback; 0 takes any free one.
+    #[arg(long, value_name = "PORT")]
+    metrics_port: Option<u16>,
 }
 
 pub(super) async fn run(args: Args, session: Session) -> CommandResult {
@@ -39,6 +46,7 @@ pub(super) async fn run(args: Args, session: Session) -> CommandResult {
         project.flag("jobs.queues", Some(args.queues.join(",")));
     }
     project.flag("jobs.concurrency", args.concurrency);
+    project.flag("jobs.metrics_port", args.metrics_port);
     let config = project.config_with_database()?;
     super::logging::start(&config, None)?;
     // One listener from here to the end: a signal between two would be lost.
@@ -48,7 +56,19 @@ pub(super) async fn run(args: Args, session: Session) -> CommandResult {
         result = &mut ended => return result.map(|()| ExitCode::from(130)).map_err(CliError::from),
         running = Box::pin(app.build(config.clone())) => running?,
     };
+    // Before the worker: a port that is taken must not cost anybody a job.
+    let listener = listen(&config).await?;
     let worker = running.start_worker().await?;
+    let running = Arc::new(running);
+    if let Some(listener) = listener {
+        ui.say(format_args!(
+            "metrics on http://{}/metrics",
+            listener.local_addr()?
+        ));
+        let serving = Arc::clone(&running);
+        let lifecycle = &running.context().lifecycle;
+        lifecycle.spawn(async move { serving.serve_ops(listener).await });
+    }
     let queues = match config.jobs.queues.as_slice() {
         [] => "every queue".to_owned(),
         queues => queues.join(", "),
@@ -68,4 +88,17 @@ pub(super) async fn run(args: Args, session: Session) -> CommandResult {
         _ = running.shutdown() => Ok(ExitCode::SUCCESS),
         result = again => result.map(|()| ExitCode::from(130)).map_err(CliError::from),
     }
+}
+
+/// For the operators' routes, where they are wanted.
+async fn listen(config: &Config) -> Result<Option<TcpListener>, CliError> {
+    let Some(port) = config.jobs.metrics_port else {
+        return Ok(None);
+    };
+    let address = std::net::SocketAddr::new(config.jobs.metrics_host, port);
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        CliError::failed(format!("cannot listen on {address}: {error}"))
+            .next("sb worker run --metrics-port 0   # takes any free port")
+    })?;
+    Ok(Some(listener))
 }

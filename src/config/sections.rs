@@ -200,6 +200,10 @@ section! {
         cron_backend: CronBackend = CronBackend::Inproc, "JOBS_CRON_BACKEND";
         /// Longest pause between two looks at the schedules, in seconds. Changes and ticks are acted on without it.
         cron_poll_interval_s: f64 = 30.0, "JOBS_CRON_POLL_INTERVAL_S";
+        /// Port on which `sb worker run` serves `/livez`, `/readyz` and `/metrics`; 0 takes any free one. Unset: none.
+        metrics_port: Option<u16> = None, "JOBS_METRICS_PORT";
+        /// Address for that port. From elsewhere than loopback `/metrics` needs `server.metrics_token`.
+        metrics_host: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), "JOBS_METRICS_HOST";
         /// Days that finished jobs are kept.
         history_days: u16 = 7, "JOBS_HISTORY_DAYS";
         /// Days that dead letters are kept.

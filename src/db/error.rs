@@ -31,20 +31,6 @@ impl DbError {
         }
     }
 
-    /// What Postgres says, without the SQLSTATE, and its hint if there is one.
-    pub fn message_and_hint(&self) -> String {
-        let Self::Postgres(error) = self else {
-            return self.to_string();
-        };
-        match error.as_db_error() {
-            Some(db) => match db.hint() {
-                Some(hint) => format!("{}; {hint}", db.message()),
-                None => db.message().to_owned(),
-            },
-            None => self.to_string(),
-        }
-    }
-
     /// The violated constraint's name.
     pub fn constraint(&self) -> Option<&str> {
         match self {
@@ -63,6 +49,25 @@ impl DbError {
                 .and_then(tokio_postgres::error::DbError::schema),
             _ => None,
         }
+    }
+
+    /// Postgres' message without its SQLSTATE, and its hint.
+    pub fn words(&self) -> Option<(&str, Option<&str>)> {
+        let Self::Postgres(error) = self else {
+            return None;
+        };
+        let error = error.as_db_error()?;
+        Some((error.message(), error.hint()))
+    }
+
+    /// Whether no policy allowed the new row. The name of Postgres' routine is the same in every language.
+    pub fn is_policy_violation(&self) -> bool {
+        let Self::Postgres(error) = self else {
+            return false;
+        };
+        error
+            .as_db_error()
+            .is_some_and(|error| error.routine() == Some("ExecWithCheckOptions"))
     }
 
     /// Where in the statements' text Postgres points to, in characters from 1.

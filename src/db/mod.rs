@@ -135,10 +135,15 @@ impl Db {
     }
 
     fn check_role(&self, caller: &Caller) -> Result<(), DbError> {
-        if self.allowed_roles.iter().any(|role| role == caller.role()) {
+        if self.allows_role(caller.role()) {
             return Ok(());
         }
         Err(DbError::RoleNotAllowed(caller.role().to_owned()))
+    }
+
+    /// Whether a caller may have this role.
+    pub fn allows_role(&self, role: &str) -> bool {
+        self.allowed_roles.iter().any(|allowed| allowed == role)
     }
 
     /// The auth service's own role `sb_auth`.

@@ -54,19 +54,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Json<T>, ApiError> {
     serde_json::from_slice(bytes).map(Json).map_err(|error| {
         let place = format!("line {} column {}", error.line(), error.column());
-        match error.classify() {
-            serde_json::error::Category::Data => {
-                let field = missing_field(&error).map_or_else(
-                    || format!("A field of the body has the wrong type ({place})"),
-                    |field| format!("The body lacks the field {field}"),
-                );
-                ApiError::new(ErrorCode::ValidationFailed, field)
-            }
-            _ => ApiError::new(
-                ErrorCode::BadJson,
-                format!("Could not parse the body as JSON ({place})"),
-            ),
+        if error.classify() == serde_json::error::Category::Data {
+            let field = missing_field(&error).map_or_else(
+                || format!("A field of the body has the wrong type ({place})"),
+                |field| format!("The body lacks the field {field}"),
+            );
+            return ApiError::new(ErrorCode::ValidationFailed, field);
         }
+        let message = match std::str::from_utf8(bytes) {
+            Err(error) => format!("The body is not UTF-8 (byte {})", error.valid_up_to()),
+            Ok(_) => format!("Could not parse the body as JSON ({place})"),
+        };
+        ApiError::new(ErrorCode::BadJson, message)
     })
 }
 

@@ -4,6 +4,7 @@ pub mod authenticate;
 mod cors;
 pub mod error;
 pub mod extract;
+mod linger;
 pub mod middleware;
 pub mod outbound;
 pub mod server;

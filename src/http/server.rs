@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tower::Service as _;
 
+use super::linger;
 use crate::lifecycle::Lifecycle;
 
 /// A client must have sent its request head by then; an idle connection is closed then too.
@@ -48,9 +48,11 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, lifecyc
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(error = %error, "could not set TCP_NODELAY");
     }
+    let tasks = lifecycle.clone();
     let service =
         hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-            let mut request: Request = request.map(axum::body::Body::new);
+            let (mut request, rest) = linger::hold(request);
+            let rest = rest.map(|rest| (rest, tasks.clone()));
             request.extensions_mut().insert(Peer(peer));
             let last = request.headers().contains_key(header::TRANSFER_ENCODING);
             let answer = router.clone().call(request);
@@ -58,6 +60,11 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, lifecyc
                 let mut answer = answer.await?;
                 if last {
                     close_after(&mut answer);
+                }
+                if let Some((rest, lifecycle)) = rest
+                    && rest.is_left()
+                {
+                    lifecycle.spawn(rest.drain());
                 }
                 Ok::<_, std::convert::Infallible>(answer)
             }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 /// How the pause grows between attempts. A fifth is added or taken at random, so that failures do not return together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Backoff {
     /// base, 2 base, 4 base …

@@ -1,6 +1,6 @@
 //! Jobs as Rust sees them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -166,4 +166,25 @@ pub(super) struct Claimed {
     pub(super) run_at: DateTime<Utc>,
     /// It has a concurrency key.
     pub(super) keyed: bool,
+    pub(super) due: Due,
+}
+
+/// Since when a claimed job has been due: the database's clock until the claim, this process' from then on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Due {
+    before: Duration,
+    claimed_at: Instant,
+}
+
+impl Due {
+    pub(super) fn new(before_s: f64) -> Self {
+        Self {
+            before: Duration::try_from_secs_f64(before_s).unwrap_or_default(),
+            claimed_at: Instant::now(),
+        }
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        self.before + self.claimed_at.elapsed()
+    }
 }

@@ -105,9 +105,10 @@ pub async fn sync(
     if schedules.is_empty() && !allow_empty {
         let there = queries::count(db, "config").await?;
         if there > 0 {
-            return Err(JobsError::WrongState(format!(
-                "sb.toml has no schedules, and the database has {there} from an sb.toml"
-            )));
+            return Err(JobsError::WrongState(
+                format!("sb.toml has no schedules, and the database has {there} from an sb.toml")
+                    .into(),
+            ));
         }
     }
     Ok(queries::sync_as_owner(db, "config", &to_json(schedules)).await?)
@@ -133,9 +134,9 @@ pub async fn set_enabled(db: &Connection, name: &str, enabled: bool) -> Result<(
     if queries::set_enabled(db, name, enabled).await? {
         return Ok(());
     }
-    Err(JobsError::NotFound(format!(
-        "schedule \"{name}\" does not exist"
-    )))
+    Err(JobsError::NotFound(
+        format!("schedule \"{name}\" does not exist").into(),
+    ))
 }
 
 /// The names of all schedules.

@@ -74,8 +74,9 @@ impl Schedule {
     /// Whether the expression and the zone can be used.
     pub(crate) fn check(&self) -> Result<(), JobsError> {
         let checked = self.0.timetable().map(drop);
-        checked
-            .map_err(|error| JobsError::Invalid(format!("schedule \"{}\": {error}", self.0.name)))
+        checked.map_err(|error| {
+            JobsError::Invalid(format!("schedule \"{}\": {error}", self.0.name).into())
+        })
     }
 
     /// What `jobs.sync_schedules` reads.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::db::{DbError, Json, Row, SystemConnection, Tx};
-use crate::jobs::model::{Claimed, JobId};
+use crate::jobs::model::{Claimed, Due, JobId};
 
 /// Makes due jobs claimable. Returns the seconds until the next one is due.
 pub(in crate::jobs) async fn promote(
@@ -118,7 +118,8 @@ macro_rules! claim {
                        , p.created_at
                        , p.priority
                        , p.run_at
-                       , p.concurrency_key is not null as keyed"
+                       , p.concurrency_key is not null as keyed
+                       , extract(epoch from now() - p.run_at)::float8 as waited_s"
         )
     };
 }
@@ -349,5 +350,6 @@ fn claimed(row: &Row) -> Claimed {
         priority: row.get("priority"),
         run_at: row.get("run_at"),
         keyed: row.get("keyed"),
+        due: Due::new(row.get("waited_s")),
     }
 }

@@ -11,73 +11,8 @@ pub(super) use claim::{
 pub(super) use finish::{Ended, bury_workers, complete_within, end, rescue, succeed};
 
 use super::kind::Kind;
-use super::model::{Enqueued, JobId, NewJob};
-use crate::db::{DbError, Json, SystemConnection, Tx};
-
-pub(super) async fn enqueue(tx: &Tx, job: &NewJob) -> Result<Enqueued, DbError> {
-    let seconds = |duration: Option<std::time::Duration>| duration.map(|it| it.as_secs_f64());
-    let (backoff, version) = (
-        job.backoff.map(super::Backoff::as_str),
-        job.version.unwrap_or(1),
-    );
-    let (priority, limit) = (
-        job.priority.unwrap_or(0),
-        job.concurrency_limit.unwrap_or(1),
-    );
-    let row = tx
-        .query_one(
-            "select (e.job).id
-                  , (e.job).queue
-                  , e.is_new
-               from jobs.enqueue(
-                 name => $1, payload => $2, queue => $3, idempotency_key => $4, user_id => $5,
-                 max_attempts => $6, backoff => $7::text::jobs.backoff, backoff_base_s => $8,
-                 backoff_max_s => $9, run_at => $10, version => $11, role => $12,
-                 delay => make_interval(secs => $13), priority => $14, concurrency_key => $15,
-                 concurrency_limit => $16, timeout_s => $17, unique_for => make_interval(secs => $18),
-                 source => $19
-               ) as e",
-            &[
-                &job.name,
-                &job.payload,
-                &job.queue,
-                &job.idempotency_key,
-                &job.user_id,
-                &job.max_attempts,
-                &backoff,
-                &job.backoff_base_s,
-                &job.backoff_max_s,
-                &job.run_at,
-                &version,
-                &job.role,
-                &seconds(job.delay),
-                &priority,
-                &job.concurrency_key,
-                &limit,
-                &job.timeout_s,
-                &seconds(job.unique_for),
-                &job.source,
-            ],
-        )
-        .await?;
-    Ok(Enqueued {
-        id: row.get(0),
-        queue: row.get(1),
-        is_new: row.get(2),
-    })
-}
-
-pub(super) async fn enqueue_many(tx: &Tx, jobs: &[NewJob]) -> Result<Vec<(JobId, bool)>, DbError> {
-    let rows = tx
-        .query(
-            "select e.id
-                  , e.is_new
-               from jobs.enqueue_many($1) as e",
-            &[&Json(jobs)],
-        )
-        .await?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
-}
+use super::model::JobId;
+use crate::db::{DbError, SystemConnection, Tx};
 
 /// Writes what handlers ask for, and makes their queues.
 pub(super) async fn register_kinds(tx: &Tx, kinds: &[&Kind]) -> Result<(), DbError> {

@@ -228,6 +228,10 @@ async fn try_write(shared: &Shared, batch: &mut Batch) -> Result<(), DbError> {
     }
     if !batch.ended.ids.is_empty() {
         let kept = queries::end(&connection, &batch.ended).await?;
+        // The next attempt may be due before the fetcher would look again.
+        if kept.iter().any(|(_, state)| state == "scheduled") {
+            shared.jobs.wake.wake_here();
+        }
         report_lost(
             &batch.ended.ids,
             kept.into_iter().map(|(id, _)| id).collect(),

@@ -154,6 +154,7 @@ impl Worker {
         drop(connection);
         shared.jobs.register(&shared.handlers).await?;
         shared.register().await?;
+        shared.jobs.metrics.worker_started();
         let tasks = TaskTracker::new();
         for _ in 0..shared.options.concurrency.max(1) {
             spawn(&tasks, run::run(Arc::clone(&shared)));

@@ -55,9 +55,12 @@ async fn attempt(shared: &Arc<Shared>, job: Claimed, stop: CancellationToken, wh
         job.name = loggable(&job.name),
         job.attempt = job.attempts
     );
+    let metrics = &shared.jobs.metrics;
+    metrics.started(job.due.elapsed());
     let started = Instant::now();
     let left = execute(shared, &job, stop).instrument(span.clone()).await;
     let took = started.elapsed();
+    let completed = matches!(left, Left::Completed);
     let outcome = match left {
         Left::Completed => {
             if job.keyed {
@@ -78,6 +81,8 @@ async fn attempt(shared: &Arc<Shared>, job: Claimed, stop: CancellationToken, wh
         },
     };
     span.in_scope(|| log(outcome.as_ref(), took));
+    let is_known = shared.handlers.find(&job.name).is_some();
+    metrics.finished(&job.name, is_known, word(completed, outcome.as_ref()), took);
     // First the outcome, then the place: whoever sees the place empty finds the outcome sent.
     if let Some(outcome) = outcome {
         shared.send(outcome);
@@ -92,6 +97,15 @@ fn loggable(name: &str) -> &str {
     let rest = name.find("://").filter(|_| is_address).map(|at| at + 3);
     let end = rest.and_then(|rest| Some(rest + name[rest..].find(['/', '?', '#'])?));
     &name[..end.unwrap_or(name.len())]
+}
+
+fn word(completed: bool, outcome: Option<&Outcome>) -> &'static str {
+    match outcome {
+        Some(Outcome::Ended { outcome, .. }) => outcome,
+        Some(_) => "succeeded",
+        None if completed => "succeeded",
+        None => "lost",
+    }
 }
 
 fn log(outcome: Option<&Outcome>, took: Duration) {

@@ -12,7 +12,7 @@ fn with_docker(status: u8) -> Sandbox {
     fs::create_dir(&bin).expect("a folder");
     let log = sandbox.path("docker.log");
     let script = format!(
-        "#!/bin/sh\necho \"$@\" >> '{}'\nexit {status}\n",
+        "#!/bin/sh\n(echo \"$@\"; echo \"expects $JOBS_EXPECT_WORKER\") >> '{}'\nexit {status}\n",
         log.display()
     );
     fs::write(bin.join("docker"), script).expect("a file");
@@ -22,9 +22,13 @@ fn with_docker(status: u8) -> Sandbox {
     sandbox
 }
 
+fn log(sandbox: &Sandbox) -> String {
+    fs::read_to_string(sandbox.path("docker.log")).unwrap_or_default()
+}
+
 fn told(sandbox: &Sandbox) -> Vec<String> {
-    let text = fs::read_to_string(sandbox.path("docker.log")).unwrap_or_default();
-    text.lines()
+    log(sandbox)
+        .lines()
         .filter(|line| line.starts_with("compose --project"))
         .map(str::to_owned)
         .collect()
@@ -61,7 +65,10 @@ fn production_is_composed_from_the_project_and_its_secrets() {
         "error: this is the production profile; its data is not reset",
     );
     sandbox.sb(&["down"]).succeeded();
-    assert_eq!(told(&sandbox)[1..], [format!("{common} down")]);
+    assert_eq!(
+        told(&sandbox)[1..],
+        [format!("{common} --profile worker down")]
+    );
     assert_eq!(
         sandbox.sb(&["down"]).succeeded().first_line(),
         "nothing runs here"
@@ -82,12 +89,35 @@ fn without_an_engine_containers_are_refused() {
 }
 
 #[test]
-fn a_worker_is_refused_while_there_is_none() {
+fn a_worker_is_a_profile_that_readiness_asks_for() {
     let sandbox = with_docker(0);
-    let up = sandbox.sb(&["up", "--prod", "--worker"]).failed(
-        2,
-        "error: there is no worker to run: background jobs are planned, not made",
+    sandbox.write(".env", "SB_API_URL=https://api.example.com\n");
+    sandbox
+        .sb(&["up", "--prod", "--worker", "--timeout", "9"])
+        .succeeded();
+    let line = told(&sandbox).remove(0);
+    let expected = "--profile prod --profile worker up -d --wait --wait-timeout 9";
+    assert!(line.ends_with(expected), "{line}");
+    assert!(
+        log(&sandbox).contains("\nexpects true\n"),
+        "{}",
+        log(&sandbox)
     );
-    assert_eq!(up.last_line(), "sb up --prod   # all there is");
-    assert!(told(&sandbox).is_empty());
+    sandbox.sb(&["down"]).succeeded();
+    let line = told(&sandbox).remove(1);
+    assert!(
+        line.ends_with("--profile prod --profile worker down"),
+        "{line}"
+    );
+}
+
+#[test]
+fn what_the_author_says_of_the_worker_stands() {
+    let sandbox = with_docker(0);
+    sandbox.write(
+        ".env",
+        "SB_API_URL=https://api.example.com\nJOBS_EXPECT_WORKER=false\n",
+    );
+    sandbox.sb(&["up", "--prod", "--worker"]).succeeded();
+    assert!(log(&sandbox).contains("\nexpects \n"), "{}", log(&sandbox));
 }

@@ -1,203 +1,404 @@
-//! Workers that are killed, a database that restarts, clocks that disagree: every job is completed exactly once.
+//! `sb jobs` and `sb worker run`, the real program on a database of its own.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 
-use rustix::process::{Pid, Signal, kill_process};
-use sb::db::{Connection, Target};
-use serde_json::Value;
+use rustix::process::Signal;
+use sb::db::Connection;
+use serde_json::{Value, json};
 
 use super::{Sandbox, wait_until};
+use crate::scratch::eventually;
+use crate::support;
 
-/// Workers that run at any time.
-const WORKERS: usize = 3;
-
-const SCHEMA: &str = "
-    create sequence public.attempts;
-    create table public.ledger (n bigint not null);
-    create function public.work(payload jsonb) returns void language plpgsql as $$
-    begin
-      -- Not undone by a rollback: counts what was begun.
-      perform nextval('public.attempts');
-      insert into public.ledger values ((payload ->> 'n')::bigint);
-    end $$;";
-
-/// `SB_TEST_CHAOS_JOBS=100000` makes a long run of it.
-#[test]
-fn every_job_is_completed_once_whoever_is_killed() {
-    let jobs = std::env::var_os("SB_TEST_CHAOS_JOBS")
-        .and_then(|jobs| jobs.into_string().ok()?.parse::<i64>().ok());
-    let (jobs, pause) = match jobs {
-        Some(jobs) => (jobs, Duration::from_secs(2)),
-        None => (1_500, Duration::ZERO),
-    };
+/// A project on a migrated database, and the owner's connection.
+async fn project() -> (Sandbox, Connection) {
+    let target = support::fresh_database().await;
     let mut sandbox = Sandbox::with_project();
-    sandbox.set("JOBS_DEV_INPROCESS", "false");
-    let state = sandbox.sb(&["up", "--json"]).succeeded().json();
-    sandbox.set("JOBS_HEARTBEAT_S", "0.25");
-    sandbox.set("JOBS_POLL_INTERVAL_S", "0.2");
-    let queue = Queue::new(&state);
-    queue.run(SCHEMA);
-    queue.enqueue(jobs);
+    sandbox.set("DATABASE_URL", &support::cluster().url(target.database()));
+    sandbox.set("SB_MASTER_KEY", support::MASTER_KEY);
+    // Only what a worker is woken for runs soon.
+    sandbox.set("JOBS_POLL_INTERVAL_S", "3600");
+    // The example's own jobs are not the subject.
+    sandbox.set("SB_MIGRATE_ON_START", "false");
+    let owner = Connection::open(&target)
+        .await
+        .expect("postgres takes connections");
+    (sandbox, owner)
+}
 
-    let mut workers: Vec<_> = (0..WORKERS).map(|n| Worker::start(&sandbox, n)).collect();
-    let (mut kills, mut restarts) = (0_usize, 0);
-    let (started, mut last, mut left_then) = (Instant::now(), Instant::now(), jobs);
-    while let left @ 1.. = queue.left() {
-        assert!(
-            started.elapsed() < Duration::from_mins(20),
-            "{left} jobs are left"
-        );
-        // Only when something was done since: who is killed while starting shows nothing.
-        if last.elapsed() < pause || left_then - left < jobs / 100 {
-            std::thread::park_timeout(Duration::from_millis(20));
-            continue;
-        }
-        (last, left_then) = (Instant::now(), left);
-        // Twice, somewhere on the way.
-        if left < jobs * (2 - restarts) / 3 {
-            restarts += 1;
-            kill(postmaster(&sandbox));
-            continue;
-        }
-        let victim = kills % WORKERS;
-        workers[victim] = Worker::start(&sandbox, kills);
-        kills += 1;
-    }
-    drop(workers);
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: sb\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
 
-    let [completed, distinct, dead, written, numbers, begun] = queue.totals();
-    eprintln!(
-        "{jobs} jobs in {:.0?}: {kills} workers killed, Postgres killed {restarts} times, {begun} attempts begun, {} of them again",
-        started.elapsed(),
-        begun - jobs
-    );
-    assert_eq!((completed, distinct, dead), (jobs, jobs, 0));
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_are_enqueued_listed_and_shown() {
+    let (sandbox, _owner) = project().await;
+    let empty = sandbox.sb(&["jobs", "list"]).succeeded();
+    assert_eq!((empty.stdout.as_str(), empty.first_line()), ("", "no jobs"));
+
+    let mail = sandbox.sb(&[
+        "jobs",
+        "enqueue",
+        "mail",
+        "--payload",
+        "{\"to\": \"ana\"}",
+        "--priority",
+        "-5",
+    ]);
+    assert_eq!(mail.succeeded().stdout, "1\n");
+    let key = [
+        "jobs",
+        "enqueue",
+        "later",
+        "--delay",
+        "1h",
+        "--idempotency-key",
+        "k",
+        "--json",
+    ];
+    let later = sandbox.sb(&key).succeeded().json();
     assert_eq!(
-        (written, numbers),
-        (jobs, jobs),
-        "each effect is there, and once"
+        later,
+        json!({ "id": 2, "queue": "default", "is_new": true })
     );
-    assert!(begun >= jobs);
+    let again = sandbox.sb(&key).succeeded();
+    assert_eq!(
+        (&again.json()["id"], &again.json()["is_new"]),
+        (&json!(2), &json!(false))
+    );
+    assert_eq!(again.first_line(), "a job with this key is there already");
+
+    let list = sandbox.sb(&["jobs", "list"]).succeeded();
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: Vec<String> = list.stdout.lines().map(words).collect();
+    assert_eq!(lines[0], "id status name queue attempts when last error");
     assert!(
-        kills > 0 && restarts == 2,
-        "{kills} kills, {restarts} restarts"
+        lines[1].starts_with("2 scheduled later default 0/3 in "),
+        "{list:#?}"
     );
-    sandbox.sb(&["down"]).succeeded();
-    sandbox.assert_nothing_runs();
+    assert!(
+        lines[2].starts_with("1 queued mail default 0/3 "),
+        "{list:#?}"
+    );
+    let listed = sandbox
+        .sb(&["jobs", "list", "--status", "queued", "--json"])
+        .succeeded()
+        .json();
+    assert_eq!(
+        (
+            listed["jobs"].as_array().unwrap().len(),
+            &listed["jobs"][0]["priority"]
+        ),
+        (1, &json!(-5))
+    );
+
+    let shown = sandbox.sb(&["jobs", "show", "1"]).succeeded();
+    assert!(shown.stdout.starts_with("job 1 queued\n"), "{shown:#?}");
+    assert!(
+        shown.stdout.contains("  payload       {\"to\":\"ana\"}"),
+        "{shown:#?}"
+    );
+    assert_eq!(
+        sandbox
+            .sb(&["jobs", "show", "1", "--json"])
+            .succeeded()
+            .json()["name"],
+        "mail"
+    );
 }
 
-/// A worker process; killed with all it holds when dropped.
-struct Worker(Child);
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_are_cancelled_retried_and_removed() {
+    let (sandbox, _owner) = project().await;
+    sandbox.sb(&["jobs", "enqueue", "mail"]).succeeded();
+    sandbox
+        .sb(&["jobs", "enqueue", "later", "--delay", "1h"])
+        .succeeded();
+    sandbox.sb(&["jobs", "cancel", "1", "2"]).succeeded();
+    let twice = sandbox.sb(&["jobs", "cancel", "1", "99", "--json"]);
+    assert_eq!(twice.code, Some(1), "{twice:#?}");
+    assert_eq!(
+        twice.json()["refused"][0],
+        json!({ "id": 1, "message": "job 1 is over already: cancelled" })
+    );
+    assert_eq!(
+        twice.json()["refused"][1]["message"],
+        "job 99 does not exist"
+    );
 
-impl Worker {
-    /// Each third one lives ten minutes ahead, each third one ten minutes behind.
-    fn start(sandbox: &Sandbox, n: usize) -> Self {
-        let mut command = sandbox.command(&sandbox.path("app"), &["worker", "run"]);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let skew = ["+10m", "-10m", ""][n % 3];
-        if !skew.is_empty() {
-            command.env("LD_PRELOAD", faketime()).env("FAKETIME", skew);
-            command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-        }
-        Self(command.spawn().expect("sb can be run"))
-    }
+    let retried = sandbox.sb(&["jobs", "retry", "1"]).succeeded();
+    assert_eq!(retried.first_line(), "✓ job 1 runs again");
+    let all = sandbox
+        .sb(&[
+            "jobs",
+            "retry",
+            "--all",
+            "--status",
+            "cancelled",
+            "--queue",
+            "default",
+        ])
+        .succeeded();
+    assert_eq!(all.first_line(), "✓ 1 job runs again");
+    sandbox.sb(&["jobs", "cancel", "1"]).succeeded();
+
+    let unasked = sandbox.sb(&["jobs", "purge"]);
+    unasked.failed(
+        2,
+        "error: this removes 1 job for good, and there is no terminal to ask; nothing was removed",
+    );
+    assert_eq!(
+        sandbox.sb(&["jobs", "purge", "--yes"]).succeeded().stdout,
+        "1\n"
+    );
+    assert_eq!(
+        sandbox
+            .sb(&[
+                "jobs", "purge", "--status", "queued", "--queue", "other", "--yes"
+            ])
+            .succeeded()
+            .stdout,
+        "0\n"
+    );
+    let waiting = sandbox
+        .sb(&["jobs", "purge", "--status", "queued", "--yes", "--json"])
+        .succeeded();
+    assert_eq!(waiting.json(), json!({ "removed": 1 }));
+    sandbox
+        .sb(&["jobs", "purge", "--status", "running", "--yes"])
+        .failed(2, "error: running jobs cannot be removed");
 }
 
-impl Drop for Worker {
-    fn drop(&mut self) {
-        kill(self.0.id());
-        let _ = self.0.wait();
-    }
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_are_paused_and_shown() {
+    let (sandbox, _owner) = project().await;
+    let unknown = sandbox.sb(&["jobs", "pause", "defautl"]);
+    let line = "error: queue \"defautl\" does not exist; did you mean default?";
+    assert_eq!(unknown.failed(2, line).last_line(), "sb jobs queues");
+    sandbox.sb(&["jobs", "pause", "default"]).succeeded();
+    sandbox.sb(&["jobs", "enqueue", "a"]).succeeded();
+    let queues = sandbox.sb(&["jobs", "queues"]).succeeded();
+    assert!(
+        queues
+            .stdout
+            .contains("default  1       0          0        "),
+        "{queues:#?}"
+    );
+    assert!(queues.stdout.trim_end().ends_with("paused"), "{queues:#?}");
+    let again = sandbox
+        .sb(&["jobs", "pause", "default", "--json"])
+        .succeeded();
+    assert_eq!(
+        again.json(),
+        json!({ "queue": "default", "paused": true, "changed": false })
+    );
+    sandbox.sb(&["jobs", "resume", "default"]).succeeded();
+    let queues = sandbox.sb(&["jobs", "queues", "--json"]).succeeded().json();
+    assert_eq!(
+        (
+            &queues["queues"][0]["paused"],
+            &queues["queues"][0]["queued"]
+        ),
+        (&json!(false), &json!(1))
+    );
+    let nobody = sandbox.sb(&["jobs", "workers"]).succeeded();
+    assert_eq!(
+        (nobody.stdout.as_str(), nobody.first_line()),
+        ("", "no worker is running")
+    );
 }
 
-/// The library that makes a process see another time.
-fn faketime() -> PathBuf {
-    let candidates = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map(|arch| {
-        Path::new("/usr/lib")
-            .join(arch)
-            .join("faketime/libfaketime.so.1")
-    });
-    let found = candidates.into_iter().find(|path| path.exists());
-    found.expect("libfaketime is installed; type: apt-get install libfaketime")
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_on_the_command_line_are_told() {
+    let (sandbox, _owner) = project().await;
+    for (arguments, words) in [
+        (&["enqueue", "a", "--delay", "-5"][..], "is negative"),
+        (&["enqueue", "a", "--delay", "soon"], "is not a duration"),
+        (
+            &["enqueue", "a", "--payload", "{"],
+            "the payload is no JSON",
+        ),
+        (&["enqueue", "a", "--payload", "\"\\u0000\""], "NUL"),
+        (
+            &["enqueue", "a", "--queue", "nowhere"],
+            "queue \"nowhere\" does not exist",
+        ),
+        (
+            &["enqueue", "a", "--max-attempts", "0"],
+            "max_attempts is 0, outside 1 to 1000",
+        ),
+        (
+            &["enqueue", "a", "--priority", "40000"],
+            "priority is 40000",
+        ),
+        (&["enqueue", ""], "a job needs a name"),
+        (&["list", "--status", "done"], "invalid value 'done'"),
+        (&["list", "--limit", "0"], "0 is not in 1..=500"),
+        (&["retry"], "required arguments were not provided"),
+        (
+            &["retry", "--all", "--status", "succeeded"],
+            "cannot be retried",
+        ),
+        (&["cancel", "x"], "invalid value 'x'"),
+    ] {
+        let output = sandbox.sb(&[&["jobs"], arguments].concat());
+        assert_eq!(output.code, Some(2), "{arguments:?}: {output:#?}");
+        assert!(output.stderr.contains(words), "{arguments:?}: {output:#?}");
+    }
+    let mut stdin = sandbox.command(
+        &sandbox.path("app"),
+        &["jobs", "enqueue", "a", "--payload", "-"],
+    );
+    let mut child = stdin.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"\"\xff\"").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        String::from_utf8_lossy(&output.stderr)
+            .starts_with("error: the payload is not UTF-8 (byte 1)")
+    );
 }
 
-/// The owner's view, through restarts of the database.
-struct Queue {
-    target: Target,
-    runtime: tokio::runtime::Runtime,
-}
-
-impl Queue {
-    fn new(state: &Value) -> Self {
-        Self {
-            target: Target::parse(state["db_url"].as_str().unwrap()).unwrap(),
-            runtime: tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap(),
-        }
+#[tokio::test(flavor = "multi_thread")]
+async fn watching_shows_a_line_or_an_object_for_each_look() {
+    let (sandbox, owner) = project().await;
+    sandbox.sb(&["jobs", "enqueue", "a"]).succeeded();
+    let lines = sandbox
+        .sb(&["jobs", "watch", "--count", "2", "--interval", "200ms"])
+        .succeeded();
+    assert_eq!(lines.stdout.lines().count(), 2, "{lines:#?}");
+    assert!(lines.stdout.contains("queued 1 "), "{lines:#?}");
+    let objects = sandbox
+        .sb(&[
+            "jobs",
+            "watch",
+            "--count",
+            "2",
+            "--interval",
+            "200ms",
+            "--json",
+        ])
+        .succeeded();
+    for line in objects.stdout.lines() {
+        let look: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(
+            (&look["queues"][0]["queued"], &look["finished_per_s"]),
+            (&json!(1), &json!(0.0))
+        );
     }
+    assert_eq!(objects.stdout.lines().count(), 2);
 
-    fn run(&self, sql: &str) {
-        self.runtime.block_on(async {
-            let owner = Connection::open(&self.target).await.unwrap();
-            owner.batch_execute(sql).await.unwrap();
-        });
-    }
-
-    fn enqueue(&self, jobs: i64) {
-        for first in (1..=jobs).step_by(5_000) {
-            let last = (first + 4_999).min(jobs);
-            self.run(&format!(
-                "select count(*) from jobs.enqueue_many((
-                   select jsonb_agg(jsonb_build_object('name', 'sql:public.work', 'payload', jsonb_build_object('n', n),
-                       'max_attempts', 1000, 'backoff_base_s', 0.1, 'backoff_max_s', 1))
-                     from generate_series({first}, {last}) as n))"
-            ));
-        }
-    }
-
-    fn ask<const N: usize>(&self, sql: &str) -> Option<[i64; N]> {
-        self.runtime.block_on(async {
-            let owner = Connection::open(&self.target).await.ok()?;
-            let row = owner.query_one(sql, &[]).await.ok()?;
-            Some(std::array::from_fn(|column| row.get(column)))
-        })
-    }
-
-    fn left(&self) -> i64 {
-        let [left] = wait_until("the database answers", || {
-            self.ask("select count(*) from jobs.pending")
-        });
-        left
-    }
-
-    fn totals(&self) -> [i64; 6] {
-        let sql = "select (select count(*) from jobs.history where status = 'succeeded')
-                        , (select count(distinct id) from jobs.history)
-                        , (select count(*) from jobs.dead)
-                        , (select count(*) from public.ledger)
-                        , (select count(distinct n) from public.ledger)
-                        , (select last_value from public.attempts)";
-        wait_until("the database answers", || self.ask(sql))
-    }
-}
-
-fn postmaster(sandbox: &Sandbox) -> u32 {
-    let file = sandbox.app(".sb/pgdata/postmaster.pid");
-    wait_until("the database has a pid", || {
-        std::fs::read_to_string(&file)
-            .ok()?
-            .lines()
-            .next()?
-            .parse()
-            .ok()
+    let now = owner.query_one("select now()::text", &[]).await.unwrap();
+    let begun: String = now.get(0);
+    let mut endless = sandbox.spawn(&["jobs", "watch", "--interval", "1h"]);
+    let looked = "select
+         from pg_stat_activity a
+         where a.datname = current_database()
+           and a.query like '%from jobs.workers w%'
+           and a.backend_start > $1::text::timestamptz
+           and a.pid <> pg_backend_pid()";
+    eventually("it has looked", async || {
+        !owner.query(looked, &[&begun]).await.unwrap().is_empty()
     })
+    .await;
+    endless.signal(Signal::INT);
+    assert!(endless.ends().success());
 }
 
-fn kill(pid: u32) {
-    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    let _ = kill_process(pid, Signal::KILL);
+/// The formatter of supython's worker dropped every field; its lines held a message only.
+#[tokio::test(flavor = "multi_thread")]
+async fn weak_point_32_fields_of_job_lines_reach_the_log() {
+    let (mut sandbox, owner) = project().await;
+    sandbox.set("LOG_FORMAT", "json");
+    sandbox.set("LOG_LEVEL", "debug");
+    let mut worker = sandbox.spawn(&["worker", "run"]);
+    worker.says("working on every queue");
+    sandbox
+        .sb(&[
+            "jobs",
+            "enqueue",
+            "sql:public.nowhere",
+            "--max-attempts",
+            "1",
+        ])
+        .succeeded();
+    let sql = "create function public.fine(payload jsonb) returns void language sql as ''";
+    owner.batch_execute(sql).await.unwrap();
+    sandbox
+        .sb(&["jobs", "enqueue", "sql:public.fine"])
+        .succeeded();
+    worker.says("\"job failed\"");
+    let words = worker.says("\"done\"");
+    let lines = words
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let lines: Vec<Value> = lines.collect();
+    let find = |message: &str| {
+        let found = lines.iter().find(|line| line["message"] == message);
+        found.unwrap_or_else(|| panic!("no line {message}: {words}"))
+    };
+    let failed = find("job failed");
+    assert_eq!(
+        (&failed["level"], &failed["outcome"]),
+        (&json!("WARN"), &json!("failed"))
+    );
+    assert!(failed["duration_ms"].as_f64().is_some(), "{failed}");
+    assert!(
+        failed["error"].as_str().unwrap().contains("public.nowhere"),
+        "{failed}"
+    );
+    let span = &failed["span"];
+    assert_eq!(
+        (&span["job.id"], &span["job.name"], &span["job.attempt"]),
+        (&json!(1), &json!("sql:public.nowhere"), &json!(1))
+    );
+    let done = find("done");
+    assert_eq!(
+        (&done["span"]["job.id"], &done["level"]),
+        (&json!(2), &json!("DEBUG"))
+    );
+    worker.signal(Signal::TERM);
+    assert!(worker.ends().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_alone_serves_metrics_and_readiness_on_loopback() {
+    let (sandbox, owner) = project().await;
+    let mut worker = sandbox.spawn(&["worker", "run", "--metrics-port", "0"]);
+    let words = worker.says("working on every queue");
+    let (_, rest) = words.split_once("metrics on http://").unwrap();
+    let address = rest.split_once("/metrics").unwrap().0.to_owned();
+    assert!(address.starts_with("127.0.0.1:"), "{address}");
+    assert!(get(&address, "/livez").starts_with("HTTP/1.1 200 "));
+    let ready = get(&address, "/readyz");
+    assert!(ready.starts_with("HTTP/1.1 200 "), "{ready}");
+    assert!(
+        ready.contains("\"worker\":{") && !ready.contains("postgrest"),
+        "{ready}"
+    );
+    assert!(get(&address, "/jobs/v1/jobs").starts_with("HTTP/1.1 404 "));
+    assert!(get(&address, "/metrics").contains("\nsb_jobs_workers_alive 1\n"));
+
+    let sql = "create function public.fine(payload jsonb) returns void language sql as ''";
+    owner.batch_execute(sql).await.unwrap();
+    sandbox
+        .sb(&["jobs", "enqueue", "sql:public.fine"])
+        .succeeded();
+    wait_until("the job was counted", || {
+        let text = get(&address, "/metrics");
+        text.contains("sb_jobs_finished_total{name=\"sql\",outcome=\"succeeded\"} 1")
+            .then_some(())
+    });
+    let workers = sandbox.sb(&["jobs", "workers"]).succeeded();
+    assert!(workers.stdout.starts_with("id  worker"), "{workers:#?}");
+
+    worker.signal(Signal::TERM);
+    assert!(worker.ends().success());
+    assert!(TcpStream::connect(&address).is_err());
 }

@@ -1,5 +1,6 @@
 //! The program as a person types it: the real binary, in a folder of its own, with nothing inherited.
 
+mod chaos;
 mod compose;
 mod cron;
 mod dev;

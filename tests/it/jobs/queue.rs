@@ -7,7 +7,8 @@ use super::Queue;
 
 async fn refused(queue: &Queue, sql: &str) -> String {
     let error = queue.owner.query(sql, &[]).await.expect_err(sql);
-    error.message_and_hint()
+    let (message, hint) = error.words().expect("Postgres said it");
+    format!("{message}; {}", hint.unwrap_or_default())
 }
 
 #[tokio::test]

@@ -120,6 +120,7 @@ impl Cron {
     /// The refusal of a statement: message and hint.
     async fn refused(&self, sql: &str) -> String {
         let error = self.owner.batch_execute(sql).await.expect_err(sql);
-        error.message_and_hint()
+        let (message, hint) = error.words().expect("Postgres said it");
+        format!("{message}; {}", hint.unwrap_or_default())
     }
 }

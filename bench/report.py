@@ -37,13 +37,16 @@ def machine(versions, args):
             return ""
         return done.stdout.strip().partition("\n")[0]
 
+    versions = dict(versions)
+    program = said(args.sb, "--version").removeprefix("sb ") or versions.pop("sb", "not measured")
+    versions.pop("sb", None)
     commit = said("git", "-C", str(HERE), "describe", "--always", "--dirty")
     memory = line("/proc/meminfo", "MemTotal").split()
     return {
         "CPU": f"{line('/proc/cpuinfo', 'model name')}, {len(os.sched_getaffinity(0))} cores",
         "Memory": f"{int(memory[0]) // 2**20} GiB" if memory[0].isdigit() else "unknown",
         "Kernel": platform.release(),
-        "sb": f"{said(args.sb, '--version').removeprefix('sb ') or 'not measured'}, sources at {commit or 'unknown'}",
+        "sb": f"{program}, sources at {commit or 'unknown'}",
         **versions,
         "Python": platform.python_version(),
         "wrk": said("sh", "-c", "wrk -v 2>&1 | head -n1").split("[")[0].replace("wrk", "").strip(),
@@ -115,16 +118,74 @@ def auth(results):
                       "The request rates share the machine with the load client; compare CPU first."])
 
 
+def jobs(found):
+    """Section of the jobs scenario."""
+    runs, versions = found["runs"], found["versions"]
+    median = {name: {key: middle(each, lambda run, key=key: run[key]) for key in each[0] if is_figure(each[0][key])}
+              for name, each in runs.items()}
+    ours = median["sb"]
+    peers = ", ".join(f"{name} {versions[name]}" for name in runs if name in versions)
+    parts = ["### Jobs: drain, enqueue, latency, an old snapshot", "",
+             f"{found['jobs']} no-op jobs, concurrency 10, medians of {len(runs['sb'])} runs in turns, each on a fresh "
+             "database of one Postgres with its own defaults (fsync on)."
+             + (f" Beside sb: {peers} on Node {versions['Node']}, in batches." if peers else ""), ""]
+
+    def compared(name, key):
+        return f"{ours[key] / median[name][key]:.2f}×" if name != "sb" else "–"
+
+    body = []
+    for name, m in median.items():
+        cost = [m[key] * 1e6 / found["jobs"] for key in ("client_cpu_s", "server_cpu_s")]
+        body.append([name, f"{m['drain_per_cpu_s']:.0f}", compared(name, "drain_per_cpu_s"), f"{m['drain_per_s']:.0f}",
+                     compared(name, "drain_per_s"), *(f"{c:.1f}" for c in cost)])
+    parts += [table(["drain", "jobs per CPU-s", "sb : peer", "jobs/s", "sb : peer", "CPU µs/job: client", "Postgres"], body),
+              "", "CPU: the worker's process and all of Postgres, until the last completion is written.", ""]
+
+    rates = {way: (middle(windows, lambda w: w["per_s"]), middle(windows, lambda w: w["server_cpu_us"]))
+             for way, windows in found["singles"].items()}
+    titles = {"insert": "bare insert into the same table", "enqueue": "`jobs.enqueue`"}
+    body = [[titles[way], f"{rate:.0f}", f"{rate / rates['insert'][0]:.0%}", f"{cost:.1f}",
+             f"{cost / rates['insert'][1]:.2f}×"] for way, (rate, cost) in rates.items()]
+    windows = len(found["singles"]["insert"])
+    parts += [table(["enqueue, one a statement", "jobs/s", "of the insert", "Postgres CPU µs/job", "of the insert"], body), "",
+              f"pgbench, ten connections, prepared, medians of {windows} windows in turns.", ""]
+
+    body = [["sb, in process" if name == "sb" else name, *(f"{m[f'latency_{p}_ms']:.1f}" for p in ("p50", "p99"))]
+            for name, m in median.items()]
+    body.insert(1, ["sb, from SQL with wake-up", *(f"{ours[f'latency_sql_{p}_ms']:.1f}" for p in ("p50", "p99"))])
+    parts += [table(["enqueue to handler start, idle worker", "p50 ms", "p99 ms"], body), ""]
+
+    if steady := runs["sb"][-1].get("steady_per_s"):
+        held = runs["sb"][-1]["steady_held_per_s"]
+        body = [[title, f"{statistics.median(rates):.0f}", " ".join(f"{rate:.0f}" for rate in rates)]
+                for title, rates in (("no snapshot held", steady), (f"held for {found['snapshot']} s", held))]
+        parts += [table(["sb: enqueue and drain together", "median jobs/s", "by windows of 5 s"], body), "",
+                  f"Last window held, of the median without: {held[-1] / statistics.median(steady):.0%}."]
+    return "\n".join(parts).rstrip()
+
+
+def is_figure(value):
+    return isinstance(value, int | float)
+
+
 def whole(bench, sections, before, after):
     """The report of one run."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     facts = machine(bench.versions, bench.args)
     lines = [f"## {now}", "", *(f"- {k}: {v}" for k, v in facts.items()),
              f"- Load average (1 min): {before:.2f} before, {after:.2f} after",
-             f"- Medians of {bench.args.repeats} windows of {bench.args.seconds} s after {bench.args.warmup} s of warm-up;"
-             f" {bench.args.connections} connections (password: 4); request logs off on both sides; rate limits off at supython, on but out of reach at sb",
+             *windows(bench.args),
              *(f"- Note: {n}" for n in dict.fromkeys(bench.notes)), "", "\n\n".join(sections), ""]
     return "\n".join(lines)
+
+
+def windows(args):
+    """How the scenarios with a load client were measured."""
+    if args.what == "jobs":
+        return []
+    return [f"- Gateway and auth: medians of {args.repeats or 5} windows of {args.seconds} s after {args.warmup} s of warm-up; "
+            f"{args.connections} connections (password: 4); request logs off on both sides; rate limits off at supython, "
+            "on but out of reach at sb"]
 
 
 RESULTS_HEAD = """# Benchmark results
@@ -138,3 +199,26 @@ def write(text, path):
     old = path.read_text(encoding="utf-8").partition("\n## ") if path.exists() else ("", "", "")
     rest = f"\n## {old[2]}" if old[1] else ""
     path.write_text(RESULTS_HEAD + "\n" + text + rest, encoding="utf-8")
+
+
+def replace(text, path):
+    """Puts the section of a run of one scenario into the newest report, in place of the one there, with the facts of
+    its own run."""
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    head, found, reports = old.partition("\n## ")
+    if not found:
+        return write(text, path)
+    newest, more, older = reports.partition("\n## ")
+    facts, *sections = newest.rstrip().split("\n\n### ")
+    own, section = text.rstrip().split("\n\n### ")
+    date, *own = own.splitlines()
+    section += f"\n\nMeasured apart from the rest, {date.removeprefix('## ')}. " + "; ".join(
+        line.removeprefix("- ") for line in own if line) + "."
+    titles = [each.partition("\n")[0] for each in sections]
+    title = section.partition("\n")[0]
+    if title in titles:
+        sections[titles.index(title)] = section
+    else:
+        sections.append(section)
+    path.write_text(head + found + "\n\n### ".join([facts, *sections]) + "\n" + more + older, encoding="utf-8")
+    return None

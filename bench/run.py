@@ -3,6 +3,7 @@
 
   gateway   a single-row read through sb against the same PostgREST asked directly
   auth      CPU per request (server and Postgres) of three endpoints, sb against supython
+  jobs      sb's job queue beside graphile-worker and pg-boss, on one Postgres
 
 Writes a readable report to RESULTS.md beside this file and the raw figures to target/bench/. Loopback only.
 """
@@ -18,6 +19,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
+import queues
 import report
 import systems
 from measure import BenchError, Meter, chains, require_wrk, wrk
@@ -51,6 +53,10 @@ class Bench:
         system = Sb(self.args.sb, self.folder(f"sb-{alg}"), alg, self.pg_bin, **options)
         self.versions["Postgres"] = system.sql("show server_version")
         return system
+
+    def need_sb(self):
+        if not Path(self.args.sb).exists():
+            raise BenchError(f"{self.args.sb} does not exist: build it first (cargo build --release)")
 
     def ended(self, system):
         if left := system.stop():
@@ -87,7 +93,7 @@ class Bench:
             wrk(url, head, 16, self.args.warmup)
         self.versions["PostgREST"] = systems.server_header(urls["direct"], head).removeprefix("postgrest/")
         runs = {"direct": [], "gateway": []}
-        for repeat in range(self.args.repeats):
+        for repeat in range(self.args.repeats or 5):
             for way, url in urls.items():
                 window = meter.window(lambda url=url: wrk(url, head, 16, self.args.seconds))
                 runs[way].append(window)
@@ -117,7 +123,7 @@ class Bench:
         for endpoint in wanted:
             loads[endpoint](self.args.warmup)
             out[endpoint] = []
-            for repeat in range(self.args.repeats):
+            for repeat in range(self.args.repeats or 5):
                 window = meter.window(lambda e=endpoint: loads[e](self.args.seconds))
                 out[endpoint].append(window)
                 self.keep(bench="auth", system=label or system.name, alg=alg, endpoint=endpoint, repeat=repeat,
@@ -160,22 +166,67 @@ class Bench:
                 self.ended(sb)
         return results
 
+    def jobs(self):
+        """The queues in turns, each run on a fresh database; what only sb is asked after its first and last run."""
+        args = self.args
+        if not Path(args.bench_jobs).exists():
+            raise BenchError(f"{args.bench_jobs} does not exist: build it first "
+                             "(cargo build --release --example bench_jobs)")
+        peers = None if args.no_peers else queues.Peers(HERE.parent / "target/bench/jobs")
+        names = ["sb", *(() if args.no_peers else queues.PEERS)]
+        cluster = queues.Queues(queues.postgres(self), self.folder("jobs"))
+        runs, singles, repeats = {name: [] for name in names}, {way: [] for way in queues.ENQUEUE}, args.repeats or 3
+        try:
+            self.versions["Postgres"] = systems.psql(cluster.psql, cluster.dsn, "show server_version")
+            for repeat in range(repeats):
+                shift = repeat % len(names)  # nobody always runs after the same one
+                for name in names[shift:] + names[:shift]:
+                    database = cluster.fresh(f"run_{repeat}_{names.index(name)}")
+                    if name == "sb":
+                        held = args.snapshot if repeat == repeats - 1 else 0
+                        found = queues.sb(args.bench_jobs, cluster, database, args.jobs, held)
+                    else:
+                        found = peers.run(name, cluster, database, args.jobs)
+                    runs[name].append(found)
+                    self.keep(**{**found, "bench": "jobs", "system": name, "repeat": repeat})
+                    if name == "sb" and repeat == 0:
+                        self.singles(cluster, database, singles)
+                    cluster.drop(database)
+        finally:
+            cluster.stop()
+        self.versions.setdefault("sb", runs["sb"][0]["version"])
+        return {"runs": runs, "singles": singles, "jobs": args.jobs, "snapshot": args.snapshot,
+                "versions": peers.versions if peers else {}}
+
+    def singles(self, cluster, database, windows):
+        """Enqueue and the bare insert, alternating."""
+        for repeat in range(self.args.repeats or 5):
+            for way in windows:
+                window = cluster.singles(database, way, self.args.seconds)
+                windows[way].append(window)
+                self.keep(bench="jobs", way=way, repeat=repeat, **window)
+
 
 def main():
     root = HERE.parent
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("what", nargs="?", choices=("gateway", "auth"), help="default: both")
+    add("what", nargs="?", choices=("gateway", "auth", "jobs"), help="default: all")
     add("--sb", default=str(root / "target/release/sb"), help="the program (default: %(default)s)")
-    add("--pg-bin", help="folder with initdb and postgres for both systems (default: a system one with pg_cron, else sb's)")
+    add("--bench-jobs", default=str(root / "target/release/examples/bench_jobs"),
+        help="the program that measures sb's queue (default: %(default)s)")
+    add("--pg-bin", help="folder with initdb and postgres for all systems (default: a system one with pg_cron, else sb's)")
     add("--supython-venv", default=str(root / "target/bench/supython"), help="virtualenv, made when missing")
     add("--no-supython", action="store_true", help="measure sb alone")
     add("--only-supython", action="store_true", help="measure supython alone, without sb")
     add("--alg", choices=ALGORITHMS, help="one algorithm instead of both")
     add("--seconds", type=int, default=5, help="length of a window (default: %(default)s)")
     add("--warmup", type=int, default=2, help="seconds of load before the first window (default: %(default)s)")
-    add("--repeats", type=int, default=5, help="windows of each kind (default: %(default)s)")
+    add("--repeats", type=int, help="windows of each kind (default: 5), runs of each queue (default: 3)")
     add("--connections", type=int, default=16, help="of the auth scenarios (default: %(default)s)")
+    add("--jobs", type=int, default=100_000, help="that each queue drains (default: %(default)s)")
+    add("--snapshot", type=int, default=60, help="seconds an old snapshot is held while sb works (default: %(default)s)")
+    add("--no-peers", action="store_true", help="measure sb's queue alone")
     add("--no-write", action="store_true", help="print the report, leave RESULTS.md alone")
     add("--keep", action="store_true", help="keep the work folder (logs, clusters)")
     args = parser.parse_args()
@@ -188,10 +239,11 @@ def main():
     os.chmod(work, 0o755)  # a cluster's owner may be another account
     code = 1
     try:
-        require_wrk()
-        if not args.only_supython and not Path(args.sb).exists():
-            raise BenchError(f"{args.sb} does not exist: build it first (cargo build --release)")
         bench = Bench(args, work)
+        if args.what != "jobs":
+            require_wrk()
+            if not args.only_supython:
+                bench.need_sb()
         if args.only_supython and not bench.pg_bin:
             raise BenchError("--only-supython needs --pg-bin")
         if bench.pg_bin:
@@ -201,13 +253,16 @@ def main():
             sections.append(report.gateway(bench.gateway()))
         if args.what in (None, "auth"):
             sections.append(report.auth(bench.auth(with_sb=not args.only_supython)))
+        if args.what in (None, "jobs") and not args.only_supython:
+            sections.append(report.jobs(bench.jobs()))
         text = report.whole(bench, sections, before, os.getloadavg()[0])
         print(text)
         raw = root / "target/bench" / f"raw-{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S}.jsonl"
         raw.parent.mkdir(parents=True, exist_ok=True)
         raw.write_text("".join(json.dumps(row) + "\n" for row in bench.raw), encoding="utf-8")
         if not args.no_write:
-            report.write(text, HERE / "RESULTS.md")
+            write = report.write if args.what is None else report.replace
+            write(text, HERE / "RESULTS.md")
         code = 0
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)

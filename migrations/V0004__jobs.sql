@@ -386,7 +386,7 @@ create function jobs.enqueue(
   delay interval default null,
   priority integer default 0,
   concurrency_key text default null,
-  concurrency_limit integer default 1,
+  concurrency_limit integer default null,
   timeout_s integer default null,
   unique_for interval default null,
   source text default null
@@ -427,7 +427,8 @@ begin
             and enqueue.priority = 0
             and num_nonnulls(
               enqueue.delay, enqueue.run_at, enqueue.max_attempts, enqueue.backoff, enqueue.backoff_base_s,
-              enqueue.backoff_max_s, enqueue.timeout_s, enqueue.concurrency_key, enqueue.claims_from
+              enqueue.backoff_max_s, enqueue.timeout_s, enqueue.concurrency_key, enqueue.concurrency_limit,
+              enqueue.claims_from
             ) = 0
         returning p, true;
     if found then
@@ -485,7 +486,7 @@ begin
           runs_as, as_claims, kind.max_attempts,
           kind.backoff, kind.backoff_base_s,
           kind.backoff_max_s, kind.timeout_s, due,
-          enqueue.concurrency_key, enqueue.concurrency_limit, enqueue.source,
+          enqueue.concurrency_key, coalesce(enqueue.concurrency_limit, 1), enqueue.source,
           enqueue.idempotency_key, enqueue.unique_for
         )
         on conflict do nothing
@@ -501,7 +502,7 @@ begin
           enqueue.name, enqueue.version, state, enqueue.payload, kind.queue, enqueue.priority,
           kind.max_attempts, kind.backoff,
           kind.backoff_base_s, kind.backoff_max_s,
-          kind.timeout_s, due, enqueue.concurrency_key, enqueue.concurrency_limit,
+          kind.timeout_s, due, enqueue.concurrency_key, coalesce(enqueue.concurrency_limit, 1),
           enqueue.idempotency_key, enqueue.unique_for
         )
         on conflict do nothing;
@@ -756,7 +757,7 @@ begin
             backoff => item.backoff, backoff_base_s => item.backoff_base_s, backoff_max_s => item.backoff_max_s,
             run_at => item.run_at, version => coalesce(item.version, 1), role => item.role, delay => item.delay,
             priority => coalesce(item.priority, 0), concurrency_key => item.concurrency_key,
-            concurrency_limit => coalesce(item.concurrency_limit, 1), timeout_s => item.timeout_s,
+            concurrency_limit => item.concurrency_limit, timeout_s => item.timeout_s,
             unique_for => item.unique_for
           ) as e;
     end loop;

@@ -18,10 +18,7 @@ pub(in crate::jobs) async fn enqueue(
 ) -> Result<(Enqueued, Option<Box<RawValue>>), DbError> {
     let seconds = |duration: Option<std::time::Duration>| duration.map(|it| it.as_secs_f64());
     let (backoff, version) = (job.backoff.map(Backoff::as_str), job.version.unwrap_or(1));
-    let (priority, limit) = (
-        job.priority.unwrap_or(0),
-        job.concurrency_limit.unwrap_or(1),
-    );
+    let priority = job.priority.unwrap_or(0);
     let rows = on
         .rows(
             "select (e.job).id
@@ -52,7 +49,7 @@ pub(in crate::jobs) async fn enqueue(
                 &seconds(job.delay),
                 &priority,
                 &job.concurrency_key,
-                &limit,
+                &job.concurrency_limit,
                 &job.timeout_s,
                 &seconds(job.unique_for),
                 &job.source,

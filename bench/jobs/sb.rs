@@ -3,6 +3,8 @@
 //! `bench_jobs DSN [--jobs N] [--concurrency N] [--snapshot SECONDS]`, with `PG_PID` set to the postmaster's pid when it
 //! runs on this machine. The database is scratch.
 
+#![expect(clippy::print_stdout, reason = "the report is its output")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

@@ -129,6 +129,7 @@ impl NewJob {
     }
 }
 
+#[expect(clippy::ref_option, reason = "the signature serde calls")]
 fn as_interval<S: serde::Serializer>(value: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(duration) => to.serialize_str(&format!("{} seconds", duration.as_secs_f64())),

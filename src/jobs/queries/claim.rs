@@ -221,60 +221,7 @@ pub(in crate::jobs) async fn claim_keyed(
     claim: &Claim<'_>,
     after: &str,
 ) -> Result<(Vec<Claimed>, String), DbError> {
-    let keys = tx
-        .query(
-            "with recursive keys as (
-               (
-                 select p.concurrency_key
-                      , p.concurrency_limit
-                   from jobs.pending p
-                   where p.queue = $1
-                     and p.status = 'queued'
-                     and p.concurrency_key > $2
-                   order by p.concurrency_key, p.priority, p.run_at, p.id
-                   limit 1
-               )
-               union all
-               select n.concurrency_key
-                    , n.concurrency_limit
-                 from keys k
-                 cross join lateral (
-                   select p.concurrency_key
-                        , p.concurrency_limit
-                     from jobs.pending p
-                     where p.queue = $1
-                       and p.status = 'queued'
-                       and p.concurrency_key > k.concurrency_key
-                     order by p.concurrency_key, p.priority, p.run_at, p.id
-                     limit 1
-                 ) as n
-             ), looked_at as (
-               select k.concurrency_key
-                    , k.concurrency_limit
-                 from keys k
-                 limit 200
-             )
-             select l.concurrency_key
-                  , l.concurrency_limit
-                  , (
-                      select count(*)
-                        from jobs.pending r
-                        where r.concurrency_key = l.concurrency_key
-                          and r.status = 'running'
-                    ) < l.concurrency_limit
-                    and pg_try_advisory_xact_lock(hashtextextended('jobs.concurrency_key ' || l.concurrency_key, 0))
-               from looked_at l",
-            &[&claim.queue, &after],
-        )
-        .await?;
-    // All keys were seen: begin at the first one again.
-    let last = match keys.last() {
-        Some(last) if keys.len() == 200 => last.get(0),
-        _ => String::new(),
-    };
-    let free = keys.iter().filter(|row| row.get(2));
-    let free = free.map(|row| (row.get::<_, String>(0), row.get::<_, i16>(1)));
-    let (keys, limits): (Vec<_>, Vec<_>) = free.unzip();
+    let (keys, limits, last) = keys_with_room(tx, claim.queue, after).await?;
     if keys.is_empty() {
         return Ok((Vec::new(), last));
     }
@@ -323,6 +270,69 @@ pub(in crate::jobs) async fn claim_keyed(
         )
         .await?;
     Ok((in_order(&rows), last))
+}
+
+/// Keys after `after` that may have more jobs running, now locked by us, their limits, and where to go on.
+async fn keys_with_room(
+    tx: &Tx,
+    queue: &str,
+    after: &str,
+) -> Result<(Vec<String>, Vec<i16>, String), DbError> {
+    let keys = tx
+        .query(
+            "with recursive keys as (
+               (
+                 select p.concurrency_key
+                      , p.concurrency_limit
+                   from jobs.pending p
+                   where p.queue = $1
+                     and p.status = 'queued'
+                     and p.concurrency_key > $2
+                   order by p.concurrency_key, p.priority, p.run_at, p.id
+                   limit 1
+               )
+               union all
+               select n.concurrency_key
+                    , n.concurrency_limit
+                 from keys k
+                 cross join lateral (
+                   select p.concurrency_key
+                        , p.concurrency_limit
+                     from jobs.pending p
+                     where p.queue = $1
+                       and p.status = 'queued'
+                       and p.concurrency_key > k.concurrency_key
+                     order by p.concurrency_key, p.priority, p.run_at, p.id
+                     limit 1
+                 ) as n
+             ), looked_at as (
+               select k.concurrency_key
+                    , k.concurrency_limit
+                 from keys k
+                 limit 200
+             )
+             select l.concurrency_key
+                  , l.concurrency_limit
+                  , (
+                      select count(*)
+                        from jobs.pending r
+                        where r.concurrency_key = l.concurrency_key
+                          and r.status = 'running'
+                    ) < l.concurrency_limit
+                    and pg_try_advisory_xact_lock(hashtextextended('jobs.concurrency_key ' || l.concurrency_key, 0))
+               from looked_at l",
+            &[&queue, &after],
+        )
+        .await?;
+    // All keys were seen: begin at the first one again.
+    let last = match keys.last() {
+        Some(last) if keys.len() == 200 => last.get(0),
+        _ => String::new(),
+    };
+    let free = keys.iter().filter(|row| row.get(2));
+    let free = free.map(|row| (row.get::<_, String>(0), row.get::<_, i16>(1)));
+    let (keys, limits): (Vec<_>, Vec<_>) = free.unzip();
+    Ok((keys, limits, last))
 }
 
 /// `returning` gives the rows in any order.

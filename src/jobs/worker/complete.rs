@@ -223,7 +223,7 @@ async fn try_write(shared: &Shared, batch: &mut Batch) -> Result<(), DbError> {
     if !batch.ids.is_empty() {
         let keys = (batch.ids.as_slice(), batch.leases.as_slice());
         let kept = queries::succeed(&connection, keys, &batch.results).await?;
-        report_lost(&batch.ids, kept);
+        report_lost(&batch.ids, &kept);
         batch.ids.clear();
     }
     if !batch.ended.ids.is_empty() {
@@ -232,10 +232,8 @@ async fn try_write(shared: &Shared, batch: &mut Batch) -> Result<(), DbError> {
         if kept.iter().any(|(_, state)| state == "scheduled") {
             shared.jobs.wake.wake_here();
         }
-        report_lost(
-            &batch.ended.ids,
-            kept.into_iter().map(|(id, _)| id).collect(),
-        );
+        let kept: Vec<_> = kept.into_iter().map(|(id, _)| id).collect();
+        report_lost(&batch.ended.ids, &kept);
         batch.ended.ids.clear();
     }
     Ok(())
@@ -263,7 +261,7 @@ async fn write_singly(shared: &Shared, batch: &mut Batch) {
     }
 }
 
-fn report_lost(ids: &[JobId], kept: Vec<JobId>) {
+fn report_lost(ids: &[JobId], kept: &[JobId]) {
     if ids.len() == kept.len() {
         return;
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -207,7 +207,7 @@ async fn call_sql(
 
 /// Whom the job runs for.
 fn caller(job: &Claimed) -> Caller {
-    let mut claims = job.claims.clone().unwrap_or_else(Map::new);
+    let mut claims = job.claims.clone().unwrap_or_default();
     claims.insert("role".to_owned(), Value::from(job.role.as_str()));
     Caller::from_claims(claims)
 }

@@ -203,8 +203,12 @@ begin
         from jobs.queues q
         where q.name = new.queue
     ),
-    new.max_attempts, null, new.priority, null, new.timeout_s, 1, 1, null
+    new.max_attempts, null, new.priority, null, new.timeout_s, 1, 1, null, now()
   );
+  if new.missed_window > interval '1 year' or new.missed_window < interval '0' then
+    raise exception 'missed_window is %, outside 0 to 1 year', new.missed_window
+      using errcode = 'invalid_parameter_value';
+  end if;
   if tg_op = 'INSERT' then
     new.last_fire_at := null;
     new.last_job_id := null;
@@ -459,7 +463,7 @@ set search_path = ''
 as $$
 declare
   run jobs.cron_runs;
-  enqueued jobs.jobs;
+  enqueued jobs.pending;
 begin
   insert into jobs.cron_runs (name, tick)
     values (schedule.name, at)

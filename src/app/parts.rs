@@ -62,8 +62,8 @@ pub(super) fn db(config: &Config, master: &MasterKey) -> Result<Db, StartError> 
         authenticator: owner.with_user("authenticator", &authenticator_password(config, master)),
         auth: auth_target(&owner, master),
         jobs: owner.with_user("sb_jobs", master.role_password("sb_jobs").expose()),
-        // A job holds one while its SQL runs; a few more than run at a time gain nothing.
-        jobs_pool_max_size: config.jobs.concurrency.clamp(2, 20),
+        // A job holds one while its SQL runs.
+        jobs_pool_max_size: config.jobs.concurrency.clamp(2, 200),
         owner,
         pool_max_size: config.db.pool_max_size,
         pool_timeout: Duration::from_millis(config.db.pool_timeout_ms),

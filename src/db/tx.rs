@@ -146,9 +146,10 @@ impl Tx {
         waiting.push(Box::new(then));
     }
 
-    /// Goes on as the login role instead of the caller. For the last statements of a transaction only.
+    /// Goes on as the login role instead of the caller, whose deferred constraints are checked before. For the last statements of a transaction only.
     pub async fn leave_caller(&self) -> Result<(), DbError> {
-        self.batch_execute("set local role none").await
+        self.batch_execute("set constraints all immediate; set local role none")
+            .await
     }
 
     /// Stops the statement that runs on this connection, from outside.

@@ -46,9 +46,9 @@ async fn run(tx: &Tx, call: &Call<'_>) -> Result<(), JobError> {
         )));
     };
     let sql = if is_void {
-        format!("select null::jsonb from {function}($1)")
+        format!("select null::jsonb from {function}($1) limit 1")
     } else {
-        format!("select to_jsonb(r) from {function}($1) as r")
+        format!("select to_jsonb(r) from {function}($1) as r limit 1")
     };
     let rows = tx.query(&sql, &[&Json(call.payload)]).await?;
     let result: Option<Value> = rows.first().and_then(|row| row.get(0));

@@ -44,6 +44,7 @@ pub(super) async fn take_lease(
                      epoch = l.epoch + 1,
                      expires_at = excluded.expires_at
                  where l.expires_at <= jobs.now()
+                   or l.owner = excluded.owner
                returning l.epoch",
             &[&owner, &lease.as_secs_f64()],
         )

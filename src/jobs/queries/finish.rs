@@ -50,13 +50,13 @@ pub(in crate::jobs) async fn succeed(
                 ),
                 "    from done d
                  ), spent as (
-                   insert into jobs.spent_keys as s (name, idempotency_key, user_id, job_id, expires_at)
-                     select d.name, d.idempotency_key, d.user_id, d.id, now() + d.unique_for
+                   insert into jobs.spent_keys as s (name, idempotency_key, role, user_id, job_id, expires_at)
+                     select d.name, d.idempotency_key, d.role, d.user_id, d.id, now() + d.unique_for
                        from done d
                        where d.unique_for is not null
                          and d.idempotency_key is not null
                          and d.cancel_requested_at is null
-                     on conflict (name, idempotency_key, user_id) do update
+                     on conflict (name, idempotency_key, role, user_id) do update
                        set job_id = excluded.job_id,
                            expires_at = excluded.expires_at
                  )
@@ -93,10 +93,11 @@ pub(in crate::jobs) async fn end(
                    select p.id
                         , r.outcome
                         , case
-                            when p.cancel_requested_at is not null or r.outcome = 'cancelled' then 'cancelled'
+                            -- Only what somebody with a right to it has asked for: everybody can notify.
+                            when p.cancel_requested_at is not null then 'cancelled'
                             when r.outcome = 'discarded' or (r.outcome = 'failed' and p.attempts >= p.max_attempts)
                               then 'failed'
-                            when r.outcome = 'released' then 'queued'
+                            when r.outcome in ('released', 'cancelled') then 'queued'
                             else 'scheduled'
                           end::jobs.status as state
                         , case
@@ -104,11 +105,11 @@ pub(in crate::jobs) async fn end(
                             else jsonb_path_query_array(coalesce(p.errors, '[]'), '$[last - 8 to last]')
                               || jsonb_build_object('attempt', p.attempts, 'at', now(), 'error', left(r.error, 4000))
                           end as errors
-                        , coalesce(
+                        , least(2592000, coalesce(
                             r.delay_s,
                             jobs.backoff_delay(p.backoff, p.backoff_base_s, p.backoff_max_s, p.attempts)
                               * (0.8 + 0.4 * random())
-                          ) as delay_s
+                          )) as delay_s
                      from unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::float8[])
                        as r (id, lease, outcome, error, delay_s)
                      join jobs.pending p
@@ -123,7 +124,7 @@ pub(in crate::jobs) async fn end(
                            when e.state = 'scheduled' then now() + make_interval(secs => e.delay_s)
                            else p.run_at
                          end,
-                         attempts = p.attempts - case when e.outcome in ('snoozed', 'released') then 1 else 0 end,
+                         attempts = p.attempts - case when e.outcome in ('snoozed', 'released', 'cancelled') then 1 else 0 end,
                          errors = e.errors,
                          locked_by = null,
                          locked_at = null
@@ -252,4 +253,25 @@ pub(in crate::jobs) async fn rescue(tx: &Tx) -> Result<i64, DbError> {
         )
         .await?;
     Ok(row.get(0))
+}
+
+/// Hands back what this worker holds according to the database but knows nothing of: the answer to a claim was lost.
+pub(in crate::jobs) async fn release_unknown(
+    connection: &SystemConnection,
+    worker: i64,
+    known: &[JobId],
+) -> Result<u64, DbError> {
+    connection
+        .execute(
+            "update jobs.pending p
+               set status = 'queued',
+                   attempts = p.attempts - 1,
+                   locked_by = null,
+                   locked_at = null
+               where p.status = 'running'
+                 and p.locked_by = $1
+                 and p.id <> all ($2)",
+            &[&worker, &known],
+        )
+        .await
 }

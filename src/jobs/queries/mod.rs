@@ -8,7 +8,9 @@ use serde_json::Value;
 pub(super) use claim::{
     Claim, claim_after, claim_all, claim_keyed, has_keyed, open_queues, promote,
 };
-pub(super) use finish::{Ended, bury_workers, complete_within, end, rescue, succeed};
+pub(super) use finish::{
+    Ended, bury_workers, complete_within, end, release_unknown, rescue, succeed,
+};
 
 use super::kind::Kind;
 use super::model::JobId;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::Shared;
+use super::{Shared, lock};
 use crate::db::DbError;
 use crate::jobs::JobError;
 use crate::jobs::model::{Claimed, JobId};
@@ -55,6 +55,14 @@ impl Ticket {
 }
 
 impl Outcome {
+    /// The job it is about.
+    pub(super) fn id(&self) -> Option<JobId> {
+        match self {
+            Self::Succeeded(ticket, _) | Self::Ended { ticket, .. } => Some(ticket.id),
+            Self::Flush => None,
+        }
+    }
+
     pub(super) fn succeeded(ticket: Ticket, result: Value) -> Self {
         Self::Succeeded(ticket, Some(result).filter(|result| !result.is_null()))
     }
@@ -133,6 +141,58 @@ impl Batch {
         }
     }
 
+    /// Takes over what another batch holds.
+    fn absorb(&mut self, other: Self) {
+        self.ids.extend(other.ids);
+        self.leases.extend(other.leases);
+        self.results.extend(other.results);
+        self.ended.ids.extend(other.ended.ids);
+        self.ended.leases.extend(other.ended.leases);
+        self.ended.outcomes.extend(other.ended.outcomes);
+        self.ended.errors.extend(other.ended.errors);
+        self.ended.delays_s.extend(other.ended.delays_s);
+    }
+
+    /// One batch for each outcome.
+    fn split(&mut self) -> Vec<(Self, Ticket)> {
+        let (ids, leases) = (
+            std::mem::take(&mut self.ids),
+            std::mem::take(&mut self.leases),
+        );
+        let results = std::mem::take(&mut self.results);
+        let ended = std::mem::take(&mut self.ended);
+        let ticket = |id, lease| Ticket {
+            id,
+            lease,
+            keyed: false,
+        };
+        let mut singles = Vec::new();
+        for ((id, lease), result) in ids.into_iter().zip(leases).zip(results) {
+            let ticket = ticket(id, lease);
+            let mut single = Self::default();
+            single.add(Outcome::Succeeded(ticket, result));
+            singles.push((single, ticket));
+        }
+        let outcomes = ended.outcomes.into_iter().zip(ended.errors);
+        let keys = ended.ids.into_iter().zip(ended.leases);
+        for (((id, lease), (outcome, error)), delay_s) in keys.zip(outcomes).zip(ended.delays_s) {
+            let ticket = ticket(id, lease);
+            let mut single = Self::default();
+            single.add(Outcome::Ended {
+                ticket,
+                outcome,
+                error,
+                delay_s,
+            });
+            singles.push((single, ticket));
+        }
+        singles
+    }
+
+    fn all(&self) -> impl Iterator<Item = JobId> {
+        self.ids.iter().chain(&self.ended.ids).copied()
+    }
+
     fn len(&self) -> usize {
         self.ids.len() + self.ended.ids.len()
     }
@@ -147,7 +207,14 @@ pub(super) async fn run(shared: Arc<Shared>, mut outcomes: mpsc::UnboundedReceiv
         };
         batch.add(first);
         gather(&shared, &mut outcomes, &mut batch).await;
+        let ids: Vec<JobId> = batch.all().collect();
         write(&shared, &mut batch).await;
+        {
+            let mut unwritten = lock(&shared.unwritten);
+            for id in ids {
+                unwritten.remove(&id);
+            }
+        }
         if batch.postponed {
             shared.postponed.store(true, Ordering::Release);
         }
@@ -191,8 +258,8 @@ async fn write(shared: &Shared, batch: &mut Batch) {
             Err(error) => {
                 // One bad value must not keep the others from being written.
                 tracing::error!(error = %error, jobs = batch.len(), "finished jobs could not be written");
+                // What is worth another try stays in the batch.
                 write_singly(shared, batch).await;
-                return;
             }
         }
         if shared.drained.is_cancelled() && pause > Duration::from_secs(3) {
@@ -239,25 +306,24 @@ async fn try_write(shared: &Shared, batch: &mut Batch) -> Result<(), DbError> {
     Ok(())
 }
 
+/// Each by itself: one that cannot be stored fails its own job, and no other.
 async fn write_singly(shared: &Shared, batch: &mut Batch) {
-    let ids = std::mem::take(&mut batch.ids);
-    let leases = std::mem::take(&mut batch.leases);
-    let results = std::mem::take(&mut batch.results);
-    for ((id, lease), result) in ids.into_iter().zip(leases).zip(results) {
-        let mut single = Batch::default();
-        let ticket = Ticket {
-            id,
-            lease,
-            keyed: false,
+    for single in batch.split() {
+        let (mut single, ticket) = single;
+        let Err(error) = try_write(shared, &mut single).await else {
+            continue;
         };
-        single.add(Outcome::Succeeded(ticket, result));
-        if let Err(error) = try_write(shared, &mut single).await {
-            let text = format!("the result could not be stored: {error}");
-            batch.add(Outcome::failed(ticket, JobError::Failed(text)));
+        if error.is_transient() || error.code().is_some_and(is_conflict) {
+            batch.absorb(single);
+            continue;
         }
-    }
-    if let Err(error) = try_write(shared, batch).await {
-        tracing::error!(error = %error, jobs = batch.len(), "these jobs will run again");
+        tracing::error!(job.id = ticket.id, error = %error, "the end of job {} could not be stored", ticket.id);
+        let text = format!("its end could not be stored: {error}");
+        let mut instead = Batch::default();
+        instead.add(Outcome::failed(ticket, JobError::Failed(text)));
+        if let Err(error) = try_write(shared, &mut instead).await {
+            tracing::error!(job.id = ticket.id, error = %error, "job {} stays with this worker until it ends", ticket.id);
+        }
     }
 }
 

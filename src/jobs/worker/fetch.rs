@@ -23,6 +23,9 @@ const AHEAD: Duration = Duration::from_millis(100);
 /// Jobs claimed ahead that have not begun after this are handed back: those that run take longer than expected.
 const STALE: Duration = Duration::from_millis(250);
 
+/// Priorities whose position is remembered.
+const MOST_MARKS: usize = 16;
+
 /// A look at a whole queue may take this part of the time, as index entries of finished jobs make it slow while an old
 /// snapshot is held somewhere.
 const FULL_SHARE: u32 = 20;
@@ -54,6 +57,12 @@ impl Queue {
                 .or_insert((job.run_at, job.id));
             *mark = (*mark).max((job.run_at, job.id));
         }
+        // Each costs a statement a round; the others are left to the look at the whole queue.
+        while self.marks.len() > MOST_MARKS {
+            let oldest = self.marks.iter().min_by_key(|(_, mark)| **mark);
+            let oldest = oldest.map(|(priority, _)| *priority);
+            self.marks.retain(|priority, _| Some(*priority) != oldest);
+        }
     }
 }
 
@@ -61,6 +70,8 @@ impl Queue {
 #[derive(Debug)]
 struct Fetcher {
     queues: HashMap<String, Queue>,
+    /// Which queue comes first.
+    turn: usize,
     /// When the next job is due, as far as is known.
     next_due: Instant,
     /// Until then due jobs are not looked for: the same restraint as for whole queues.
@@ -71,6 +82,7 @@ impl Fetcher {
     fn new() -> Self {
         Self {
             queues: HashMap::new(),
+            turn: 0,
             next_due: Instant::now(),
             next_promotion: Instant::now(),
         }
@@ -144,6 +156,7 @@ async fn wait(shared: &Shared, notices: &mut tokio::sync::broadcast::Receiver<No
                 () = room => {}
                 () = shared.draining.cancelled() => {}
                 () = tokio::time::sleep(STALE), if shared.has_buffered() => {}
+                () = tokio::time::sleep(shared.options.poll_interval) => {}
             }
             return;
         }
@@ -165,35 +178,51 @@ async fn wait(shared: &Shared, notices: &mut tokio::sync::broadcast::Receiver<No
 /// One look at everything.
 async fn round(shared: &Shared, fetcher: &mut Fetcher) -> Result<Next, DbError> {
     let connection = shared.jobs.db.jobs().connection().await?;
+    if shared.suspect.swap(false, Ordering::AcqRel)
+        && let Err(error) = shared.release_unknown(&connection).await
+    {
+        shared.suspect.store(true, Ordering::Release);
+        return Err(error);
+    }
     let mut next = Instant::now() + shared.jittered_poll();
     next = next.min(fetcher.promote(shared, &connection).await?);
     let only = Some(shared.options.queues.as_slice()).filter(|queues| !queues.is_empty());
     let names = queries::open_queues(&connection, only).await?;
-    // Each queue in turn gives a batch, until none has more or there is no room.
+    // Each queue in turn gives its share, until none has more or there is no room. The next round begins with another
+    // queue, so that a long one stops no other.
     let mut left: Vec<&String> = names.iter().collect();
+    if !left.is_empty() {
+        left.rotate_left(fetcher.turn % names.len());
+        fetcher.turn = fetcher.turn.wrapping_add(1);
+    }
+    let mut failed = None;
     while !left.is_empty() {
         let mut more = Vec::new();
-        for name in left {
+        for (index, name) in left.iter().enumerate() {
             let free = shared.free();
             if free == 0 {
                 return Ok(Next::Room);
             }
+            let share = free.div_ceil(left.len() - index);
             let queue = fetcher
                 .queues
-                .entry(name.clone())
+                .entry((*name).clone())
                 .or_insert_with(Queue::new);
             // Once it is allowed again, the whole queue is looked at.
             let full_at = queue.next_full;
-            let claimed = claim(shared, &connection, name, queue, free).await?;
-            if claimed >= free {
-                more.push(name);
-            } else if full_at == queue.next_full {
-                next = next.min(full_at);
+            match claim(shared, &connection, name, queue, share).await {
+                Ok(claimed) if claimed >= share => more.push(*name),
+                Ok(_) if full_at == queue.next_full => next = next.min(full_at),
+                Ok(_) => {}
+                Err(error) => {
+                    shared.suspect.store(true, Ordering::Release);
+                    failed = Some(error);
+                }
             }
         }
         left = more;
     }
-    Ok(Next::At(next))
+    failed.map_or(Ok(Next::At(next)), Err)
 }
 
 async fn claim(
@@ -204,39 +233,45 @@ async fn claim(
     free: usize,
 ) -> Result<usize, DbError> {
     let mut claimed = 0;
-    let order = |taken: usize| Claim {
+    let order = |limit: usize| Claim {
         queue: name,
         worker: shared.id(),
-        limit: i64::try_from(free - taken).unwrap_or(i64::MAX),
+        limit: i64::try_from(limit).unwrap_or(i64::MAX),
         names: &shared.names,
         patterns: &shared.patterns,
     };
+    // First, or a steady stream behind the marks would hide what is urgent, keyed or handed back.
+    if Instant::now() >= queue.next_full {
+        let begun = Instant::now();
+        let keyed = queries::has_keyed(connection, name).await?;
+        let reserved = if keyed { free.div_ceil(4) } else { 0 };
+        let jobs = if free > reserved {
+            queries::claim_all(connection, &order(free - reserved)).await?
+        } else {
+            Vec::new()
+        };
+        claimed += jobs.len();
+        queue.mark(&jobs);
+        shared.push(jobs);
+        if keyed {
+            let tx = shared.jobs.db.jobs().begin().await?;
+            let keyed = queries::claim_keyed(&tx, &order(free - claimed), &queue.last_key).await;
+            let (jobs, last) = tx.finish(keyed).await?;
+            claimed += jobs.len();
+            queue.last_key = last;
+            shared.push(jobs);
+        }
+        queue.next_full = Instant::now() + begun.elapsed() * FULL_SHARE;
+    }
     for (priority, mark) in queue.marks.clone() {
         if claimed >= free {
-            return Ok(claimed);
+            break;
         }
-        let jobs = queries::claim_after(connection, &order(claimed), priority, mark).await?;
+        let jobs = queries::claim_after(connection, &order(free - claimed), priority, mark).await?;
         claimed += jobs.len();
         queue.mark(&jobs);
         shared.push(jobs);
     }
-    if claimed >= free || Instant::now() < queue.next_full {
-        return Ok(claimed);
-    }
-    let begun = Instant::now();
-    let jobs = queries::claim_all(connection, &order(claimed)).await?;
-    claimed += jobs.len();
-    queue.mark(&jobs);
-    shared.push(jobs);
-    if claimed < free && queries::has_keyed(connection, name).await? {
-        let tx = shared.jobs.db.jobs().begin().await?;
-        let keyed = queries::claim_keyed(&tx, &order(claimed), &queue.last_key).await;
-        let (jobs, last) = tx.finish(keyed).await?;
-        claimed += jobs.len();
-        queue.last_key = last;
-        shared.push(jobs);
-    }
-    queue.next_full = Instant::now() + begun.elapsed() * FULL_SHARE;
     Ok(claimed)
 }
 
@@ -266,6 +301,20 @@ impl Shared {
         } else {
             0
         }
+    }
+
+    /// Nothing is being claimed meanwhile: the caller is the only one who does.
+    async fn release_unknown(&self, connection: &SystemConnection) -> Result<(), DbError> {
+        let mut known = self.held();
+        known.extend(lock(&self.unwritten).iter());
+        let released = queries::release_unknown(connection, self.id(), &known).await?;
+        if released > 0 {
+            tracing::warn!(
+                jobs = released,
+                "jobs whose claim was never answered are handed back"
+            );
+        }
+        Ok(())
     }
 
     fn has_buffered(&self) -> bool {

@@ -6,16 +6,20 @@ use std::sync::atomic::Ordering;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{MISSED_BEATS, Shared, Stop, lock};
+use super::{MISSED_BEATS, Shared, Stop};
 use crate::db::{DbError, Notice};
 use crate::jobs::model::JobId;
 use crate::jobs::queries;
+
+/// At the first beat and every so many, jobs that belong to nobody are looked for although no worker has died, as in a
+/// database that was copied. That reads every unfinished job.
+const STRAYS_EVERY: u32 = 12;
 
 /// Until the worker has drained.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(shared.options.heartbeat);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut last_beat, mut first) = (Instant::now(), true);
+    let (mut last_beat, mut round) = (Instant::now(), 0_u32);
     loop {
         tokio::select! {
             () = shared.drained.cancelled() => return,
@@ -32,10 +36,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 continue;
             }
         }
-        if let Err(error) = rescue(&shared, first).await {
-            tracing::warn!(error = %error, "jobs of dead workers could not be rescued");
-        } else {
-            first = false;
+        match rescue(&shared, round % STRAYS_EVERY == 0).await {
+            Ok(()) => round = round.wrapping_add(1),
+            Err(error) => {
+                tracing::warn!(error = %error, "jobs of dead workers could not be rescued");
+            }
         }
     }
 }
@@ -50,8 +55,11 @@ pub(super) async fn cancellations(shared: Arc<Shared>) {
         };
         match notice {
             Ok(Notice::Payload(id)) => {
-                if let Ok(id) = id.parse::<JobId>() {
-                    shared.stop(id, Stop::Cancelled);
+                if let Ok(id) = id.parse::<JobId>()
+                    && let Err(error) = cancel(&shared, id).await
+                {
+                    // The next heartbeat looks.
+                    tracing::debug!(error = %error, "a cancellation could not be looked up");
                 }
             }
             // The next heartbeat looks.
@@ -61,8 +69,20 @@ pub(super) async fn cancellations(shared: Arc<Shared>) {
     }
 }
 
+/// Every role can notify; the row says whether somebody with a right to it has asked.
+async fn cancel(shared: &Shared, id: JobId) -> Result<(), DbError> {
+    if !shared.holds(id) {
+        return Ok(());
+    }
+    let connection = shared.jobs.db.jobs().connection().await?;
+    for id in queries::cancel_requested(&connection, &[id]).await? {
+        shared.stop(id, Stop::Cancelled);
+    }
+    Ok(())
+}
+
 async fn beat(shared: &Shared) -> Result<(), DbError> {
-    let ids: Vec<JobId> = lock(&shared.inflight).keys().copied().collect();
+    let ids = shared.held();
     let connection = shared.jobs.db.jobs().connection().await?;
     let count = i32::try_from(shared.outstanding()).unwrap_or(i32::MAX);
     let lost = shared.lost.load(Ordering::Acquire);
@@ -79,12 +99,11 @@ async fn beat(shared: &Shared) -> Result<(), DbError> {
     Ok(())
 }
 
-async fn rescue(shared: &Shared, first: bool) -> Result<(), DbError> {
+async fn rescue(shared: &Shared, strays: bool) -> Result<(), DbError> {
     let tx = shared.jobs.db.jobs().begin().await?;
     let result = async {
         let dead = queries::bury_workers(&tx, MISSED_BEATS.into()).await?;
-        // The first time also whatever belongs to nobody, as in a database that was copied.
-        if dead == 0 && !first {
+        if dead == 0 && !strays {
             return Ok((0, 0));
         }
         Ok::<_, DbError>((dead, queries::rescue(&tx).await?))

@@ -16,7 +16,7 @@ mod heartbeat;
 mod progress;
 mod run;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -82,6 +82,10 @@ struct Shared {
     /// One permit for each job in the buffer.
     available: Semaphore,
     inflight: Mutex<HashMap<JobId, Running>>,
+    /// Jobs that have ended, which the database does not know yet.
+    unwritten: Mutex<HashSet<JobId>>,
+    /// The answer to a claim may have been lost.
+    suspect: AtomicBool,
     /// A job ended, so there may be room for more.
     room: Notify,
     /// Microseconds a job took lately.
@@ -139,6 +143,8 @@ impl Worker {
             buffer: Mutex::default(),
             available: Semaphore::new(0),
             inflight: Mutex::default(),
+            unwritten: Mutex::default(),
+            suspect: AtomicBool::new(false),
             room: Notify::new(),
             mean_us: AtomicU64::new(10_000),
             last_end: Mutex::new(Instant::now()),
@@ -150,7 +156,10 @@ impl Worker {
         });
         let connection = shared.jobs.db.jobs().connection().await?;
         let (history, dead) = (shared.options.history_days, shared.options.dead_days);
-        queries::maintain(&connection, history.into(), dead.into()).await?;
+        // Without today's partition jobs end in the default one; that is no reason not to work.
+        if let Err(error) = queries::maintain(&connection, history.into(), dead.into()).await {
+            tracing::warn!(error = %error, "the history of jobs could not be prepared");
+        }
         drop(connection);
         shared.jobs.register(&shared.handlers).await?;
         shared.register().await?;
@@ -214,6 +223,10 @@ impl Worker {
         shared.available.close();
         shared.drained.cancel();
         tasks.wait().await;
+        // A claim that was under way when the drain began.
+        for job in shared.take_buffer() {
+            shared.send(Outcome::released(Ticket::of(&job)));
+        }
         shared.send(Outcome::Flush);
         completer.wait().await;
         let connection = shared.jobs.db.jobs().connection().await;
@@ -247,10 +260,15 @@ impl Shared {
         let id = tx.finish(id).await?;
         self.id.store(id, Ordering::Release);
         self.lost.store(false, Ordering::Release);
+        // The fetcher waits for room while we are lost.
+        self.room.notify_one();
         Ok(())
     }
 
     fn send(&self, outcome: Outcome) {
+        if let Some(id) = outcome.id() {
+            lock(&self.unwritten).insert(id);
+        }
         // The completer outlives every sender.
         let _ = self.outcomes.send(outcome);
     }
@@ -273,10 +291,29 @@ impl Shared {
         }
     }
 
+    /// Stops a job that runs; one that waits here is not begun.
     fn stop(&self, id: JobId, why: Stop) {
-        if let Some(running) = lock(&self.inflight).get(&id) {
+        let waiting = {
+            let mut buffer = lock(&self.buffer);
+            let at = buffer.iter().position(|job| job.id == id);
+            at.and_then(|at| buffer.remove(at))
+        };
+        if let Some(job) = waiting {
+            self.send(Outcome::released(Ticket::of(&job)));
+        } else if let Some(running) = lock(&self.inflight).get(&id) {
             running.stop(why);
         }
+    }
+
+    /// Jobs that run or wait here.
+    fn held(&self) -> Vec<JobId> {
+        let mut held: Vec<JobId> = lock(&self.buffer).iter().map(|job| job.id).collect();
+        held.extend(lock(&self.inflight).keys());
+        held
+    }
+
+    fn holds(&self, id: JobId) -> bool {
+        lock(&self.buffer).iter().any(|job| job.id == id) || lock(&self.inflight).contains_key(&id)
     }
 }
 

@@ -174,9 +174,15 @@ async fn users_see_and_touch_their_own_jobs_only() {
     let enqueue =
         "select (e.job).id from jobs.enqueue('mine', idempotency_key => 'same') as e".to_owned();
     for caller in [user(1), Caller::anon()] {
-        let refused = run(&caller, enqueue.clone()).await.unwrap_err();
+        let plain = "select jobs.enqueue('mine')".to_owned();
+        let refused = run(&caller, plain).await.unwrap_err();
         assert!(refused.contains("row-level security"), "{refused}");
     }
+    let refused = run(&Caller::anon(), enqueue.clone()).await.unwrap_err();
+    assert!(
+        refused.contains("an idempotency key belongs to a user"),
+        "{refused}"
+    );
     queue
         .sql("create policy mine on jobs.pending for insert to authenticated with check (name = 'mine')")
         .await;

@@ -35,7 +35,7 @@ async fn metrics_show_what_waits_what_ran_and_who_works() {
         .id(&queue.service, json!({ "name": "later", "delay": "1h" }))
         .await;
     queue
-        .id(&queue.service, json!({ "name": "https://example.com/a" }))
+        .id(&queue.service, json!({ "name": "of_a_later_release" }))
         .await;
     queue
         .owner

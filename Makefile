@@ -21,7 +21,7 @@ dev: ## Run examples/todos with a Postgres of its own; Ctrl-C ends everything
 
 test: ## Run every test: unit, integration, then end to end
 	$(call need,cargo,$(RUST))
-	@bash tests/pg_cron.sh
+	@bash tests/packages.sh
 	cargo test --locked
 	@$(MAKE) --no-print-directory e2e
 
@@ -55,7 +55,7 @@ bench: ## Measure sb beside its peers; ARGS="--help" lists the options
 test-matrix: ## Run tests/it against Postgres 15, 16, 17 and 18; VERSIONS="15 18" for some
 	$(call need,cargo,$(RUST))
 	$(call need,python3,$(PYTHON))
-	@bash tests/pg_cron.sh
+	@bash tests/packages.sh
 	bash tests/matrix.sh $(VERSIONS)
 
 deny: ## Check licences, sources and banned crates of every dependency

@@ -1,6 +1,7 @@
 //! The job queue: enqueue, worker, and what keeps them honest.
 
 mod cron;
+mod hostile;
 mod http;
 mod queue;
 mod worker;

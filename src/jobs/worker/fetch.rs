@@ -23,9 +23,6 @@ const AHEAD: Duration = Duration::from_millis(100);
 /// Jobs claimed ahead that have not begun after this are handed back: those that run take longer than expected.
 const STALE: Duration = Duration::from_millis(250);
 
-/// A queue that had no more is left alone for this long while others are busy.
-const EMPTY: Duration = Duration::from_millis(100);
-
 /// Priorities whose position is remembered.
 const MOST_MARKS: usize = 16;
 
@@ -40,10 +37,6 @@ struct Queue {
     marks: BTreeMap<i16, (DateTime<Utc>, JobId)>,
     /// Until then only what lies behind the marks is looked at.
     next_full: Instant,
-    /// The last look found less than it asked for: it shares no room with queues that have more.
-    is_short: bool,
-    /// Until then such a queue is left alone, unless somebody wakes us.
-    next_look: Instant,
     last_key: String,
 }
 
@@ -52,8 +45,6 @@ impl Queue {
         Self {
             marks: BTreeMap::new(),
             next_full: Instant::now(),
-            is_short: false,
-            next_look: Instant::now(),
             last_key: String::new(),
         }
     }
@@ -79,11 +70,6 @@ impl Queue {
 #[derive(Debug)]
 struct Fetcher {
     queues: HashMap<String, Queue>,
-    /// The queues to serve, as of `names_at`.
-    names: Arc<[String]>,
-    names_at: Option<Instant>,
-    /// Something was enqueued since the last round.
-    woken: bool,
     /// Which queue comes first.
     turn: usize,
     /// When the next job is due, as far as is known.
@@ -96,32 +82,10 @@ impl Fetcher {
     fn new() -> Self {
         Self {
             queues: HashMap::new(),
-            names: Arc::new([]),
-            names_at: None,
-            woken: true,
             turn: 0,
             next_due: Instant::now(),
             next_promotion: Instant::now(),
         }
-    }
-
-    fn is_short(&self, name: &str) -> bool {
-        self.queues.get(name).is_some_and(|queue| queue.is_short)
-    }
-
-    /// The queues to serve. A paused one is refused by the claim itself, so that the list may be a little old.
-    async fn names(
-        &mut self,
-        shared: &Shared,
-        connection: &SystemConnection,
-    ) -> Result<Arc<[String]>, DbError> {
-        let is_fresh = self.names_at.is_some_and(|at| at.elapsed() < EMPTY);
-        if self.woken || !is_fresh {
-            let only = Some(shared.options.queues.as_slice()).filter(|queues| !queues.is_empty());
-            self.names = queries::open_queues(connection, only).await?.into();
-            self.names_at = Some(Instant::now());
-        }
-        Ok(Arc::clone(&self.names))
     }
 
     /// Makes due jobs claimable, if it is time to. Returns when to look again.
@@ -167,7 +131,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 Next::At(Instant::now() + pause)
             }
         };
-        fetcher.woken |= wait(&shared, &mut notices, next).await;
+        wait(&shared, &mut notices, next).await;
     }
 }
 
@@ -180,12 +144,7 @@ enum Next {
     At(Instant),
 }
 
-/// Returns whether somebody enqueued something.
-async fn wait(
-    shared: &Shared,
-    notices: &mut tokio::sync::broadcast::Receiver<Notice>,
-    next: Next,
-) -> bool {
+async fn wait(shared: &Shared, notices: &mut tokio::sync::broadcast::Receiver<Notice>, next: Next) {
     let until = match next {
         Next::Room => {
             let room = async {
@@ -199,21 +158,20 @@ async fn wait(
                 () = tokio::time::sleep(STALE), if shared.has_buffered() => {}
                 () = tokio::time::sleep(shared.options.poll_interval) => {}
             }
-            return false;
+            return;
         }
         Next::At(until) if shared.has_buffered() => until.min(Instant::now() + STALE),
         Next::At(until) => until,
     };
     tokio::select! {
-        () = shared.draining.cancelled() => false,
-        () = shared.jobs.wake.woken() => true,
+        () = shared.draining.cancelled() => {}
+        () = shared.jobs.wake.woken() => {}
         notice = notices.recv() => {
             if notice == Err(tokio::sync::broadcast::error::RecvError::Closed) {
                 tokio::time::sleep_until(until).await;
             }
-            true
         }
-        () = tokio::time::sleep_until(until) => false,
+        () = tokio::time::sleep_until(until) => {}
     }
 }
 
@@ -228,7 +186,8 @@ async fn round(shared: &Shared, fetcher: &mut Fetcher) -> Result<Next, DbError> 
     }
     let mut next = Instant::now() + shared.jittered_poll();
     next = next.min(fetcher.promote(shared, &connection).await?);
-    let names = fetcher.names(shared, &connection).await?;
+    let only = Some(shared.options.queues.as_slice()).filter(|queues| !queues.is_empty());
+    let names = queries::open_queues(&connection, only).await?;
     // Each queue in turn gives its share, until none has more or there is no room. The next round begins with another
     // queue, so that a long one stops no other.
     let mut left: Vec<&String> = names.iter().collect();
@@ -236,45 +195,25 @@ async fn round(shared: &Shared, fetcher: &mut Fetcher) -> Result<Next, DbError> 
         left.rotate_left(fetcher.turn % names.len());
         fetcher.turn = fetcher.turn.wrapping_add(1);
     }
-    let woken = std::mem::take(&mut fetcher.woken);
     let mut failed = None;
     while !left.is_empty() {
         let mut more = Vec::new();
-        let mut busy = left.iter().filter(|name| !fetcher.is_short(name)).count();
-        for name in left {
+        for (index, name) in left.iter().enumerate() {
             let free = shared.free();
             if free == 0 {
                 return Ok(Next::Room);
             }
+            let share = free.div_ceil(left.len() - index);
             let queue = fetcher
                 .queues
-                .entry(name.clone())
+                .entry((*name).clone())
                 .or_insert_with(Queue::new);
-            let (was_short, now) = (queue.is_short, Instant::now());
-            if was_short && !woken && queue.next_look > now {
-                next = next.min(queue.next_look);
-                continue;
-            }
-            let share = if was_short {
-                free
-            } else {
-                free.div_ceil(busy.max(1))
-            };
-            busy = busy.saturating_sub(usize::from(!was_short));
             // Once it is allowed again, the whole queue is looked at.
             let full_at = queue.next_full;
             match claim(shared, &connection, name, queue, share).await {
-                Ok(claimed) if claimed >= share => {
-                    queue.is_short = false;
-                    more.push(name);
-                }
-                Ok(_) => {
-                    queue.is_short = true;
-                    queue.next_look = now + EMPTY;
-                    if full_at == queue.next_full {
-                        next = next.min(full_at);
-                    }
-                }
+                Ok(claimed) if claimed >= share => more.push(*name),
+                Ok(_) if full_at == queue.next_full => next = next.min(full_at),
+                Ok(_) => {}
                 Err(error) => {
                     shared.suspect.store(true, Ordering::Release);
                     failed = Some(error);

@@ -38,9 +38,10 @@ use pool::Pool;
 const JOBS_CONNECTIONS: usize = 4;
 
 /// A queue is empty one moment and holds a million jobs the next, so statistics mislead: a plan made for a small table,
-/// and kept, reads all of it later. Every statement of the queue has an index to use.
-const JOBS_PLANS: &str =
-    "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
+/// and kept, reads all of it later. Every statement of the queue has an index to use. What is off counts as very
+/// expensive, which would make the server compile such plans each time.
+const JOBS_PLANS: &str = "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off \
+                          -c enable_mergejoin=off -c jit=off";
 
 /// How to reach the database and how much of it to use.
 #[derive(Debug, Clone)]

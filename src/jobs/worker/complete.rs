@@ -215,6 +215,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut outcomes: mpsc::UnboundedReceiv
                 unwritten.remove(&id);
             }
         }
+        // The next attempt may be due before the fetcher would look again.
         if batch.postponed {
             shared.postponed.store(true, Ordering::Release);
         }
@@ -295,10 +296,6 @@ async fn try_write(shared: &Shared, batch: &mut Batch) -> Result<(), DbError> {
     }
     if !batch.ended.ids.is_empty() {
         let kept = queries::end(&connection, &batch.ended).await?;
-        // The next attempt may be due before the fetcher would look again.
-        if kept.iter().any(|(_, state)| state == "scheduled") {
-            shared.jobs.wake.wake_here();
-        }
         let kept: Vec<_> = kept.into_iter().map(|(id, _)| id).collect();
         report_lost(&batch.ended.ids, &kept);
         batch.ended.ids.clear();

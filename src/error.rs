@@ -110,6 +110,118 @@ codes! {
     CurrentPasswordInvalid = "current_password_invalid", 400;
     /// A hook of the project refused the request.
     HookRejected = "hook_rejected", 422;
+    /// The phone number has not been confirmed yet.
+    PhoneNotConfirmed = "phone_not_confirmed", 400;
+    /// The address has no place in this project: its provider or domain is not admitted.
+    EmailAddressNotAuthorized = "email_address_not_authorized", 400;
+    /// The account has no address to send to.
+    EmailAddressNotProvided = "email_address_not_provided", 400;
+    /// This way of signing in is switched off.
+    ProviderDisabled = "provider_disabled", 422;
+    /// No such provider is known.
+    OauthProviderNotSupported = "oauth_provider_not_supported", 422;
+    /// The provider does not vouch for the address; it must be confirmed first.
+    ProviderEmailNeedsVerification = "provider_email_needs_verification", 422;
+    /// The code or link is unknown, wrong, used or too old; ask for a new one.
+    OtpExpired = "otp_expired", 403;
+    /// Codes and links do not make new accounts here.
+    OtpDisabled = "otp_disabled", 422;
+    /// Too many mails to this address; wait as long as `Retry-After` says.
+    OverEmailSendRateLimit = "over_email_send_rate_limit", 429;
+    /// Too many text messages to this number; wait as long as `Retry-After` says.
+    OverSmsSendRateLimit = "over_sms_send_rate_limit", 429;
+    /// The text message could not be sent.
+    SmsSendFailed = "sms_send_failed", 422;
+    /// The captcha is missing or was not solved.
+    CaptchaFailed = "captcha_failed", 400;
+    /// The change needs a fresh proof of who is signed in: `GET /reauthenticate` mails a code for it.
+    ReauthenticationNeeded = "reauthentication_needed", 400;
+    /// The code of `GET /reauthenticate` is wrong or too old.
+    ReauthenticationNotValid = "reauthentication_not_valid", 422;
+    /// The account is managed by its single sign-on provider.
+    UserSsoManaged = "user_sso_managed", 422;
+    /// The sign-in that this code belongs to is unknown or was finished.
+    FlowStateNotFound = "flow_state_not_found", 404;
+    /// The sign-in took too long; begin again.
+    FlowStateExpired = "flow_state_expired", 422;
+    /// The code verifier does not fit the code challenge the sign-in began with.
+    BadCodeVerifier = "bad_code_verifier", 400;
+    /// The `state` of a provider's answer is unknown, used, too old or of another browser.
+    BadOauthState = "bad_oauth_state", 400;
+    /// A provider's answer lacks something or cannot be believed.
+    BadOauthCallback = "bad_oauth_callback", 400;
+    /// The user has no such identity.
+    IdentityNotFound = "identity_not_found", 404;
+    /// The identity belongs to an account already.
+    IdentityAlreadyExists = "identity_already_exists", 422;
+    /// The only way to sign in cannot be removed.
+    SingleIdentityNotDeletable = "single_identity_not_deletable", 422;
+    /// Without this identity the account would take an address that another account has.
+    EmailConflictIdentityNotDeletable = "email_conflict_identity_not_deletable", 422;
+    /// Linking identities by hand is switched off.
+    ManualLinkingDisabled = "manual_linking_disabled", 404;
+    /// The user has no such factor.
+    MfaFactorNotFound = "mfa_factor_not_found", 404;
+    /// The user has a factor of this name.
+    MfaFactorNameConflict = "mfa_factor_name_conflict", 422;
+    /// The user has as many factors as are allowed.
+    TooManyEnrolledMfaFactors = "too_many_enrolled_mfa_factors", 422;
+    /// The user has a verified factor of this kind.
+    MfaVerifiedFactorExists = "mfa_verified_factor_exists", 422;
+    /// The challenge is too old; ask for a new one.
+    MfaChallengeExpired = "mfa_challenge_expired", 422;
+    /// The code or answer is wrong.
+    MfaVerificationFailed = "mfa_verification_failed", 422;
+    /// A hook refused the verification.
+    MfaVerificationRejected = "mfa_verification_rejected", 403;
+    /// The challenge was made for another client address.
+    MfaIpAddressMismatch = "mfa_ip_address_mismatch", 422;
+    /// The session needs a second factor for this.
+    InsufficientAal = "insufficient_aal", 401;
+    /// Enrolling authenticator apps is switched off.
+    MfaTotpEnrollNotEnabled = "mfa_totp_enroll_not_enabled", 422;
+    /// Verifying with authenticator apps is switched off.
+    MfaTotpVerifyNotEnabled = "mfa_totp_verify_not_enabled", 422;
+    /// Enrolling phones is switched off.
+    MfaPhoneEnrollNotEnabled = "mfa_phone_enroll_not_enabled", 422;
+    /// Verifying with phones is switched off.
+    MfaPhoneVerifyNotEnabled = "mfa_phone_verify_not_enabled", 422;
+    /// Enrolling security keys is switched off.
+    MfaWebauthnEnrollNotEnabled = "mfa_webauthn_enroll_not_enabled", 422;
+    /// Verifying with security keys is switched off.
+    MfaWebauthnVerifyNotEnabled = "mfa_webauthn_verify_not_enabled", 422;
+    /// Passkeys are switched off.
+    PasskeyDisabled = "passkey_disabled", 422;
+    /// The user has as many passkeys as are allowed.
+    TooManyPasskeys = "too_many_passkeys", 422;
+    /// No account has this passkey.
+    WebauthnCredentialNotFound = "webauthn_credential_not_found", 404;
+    /// The passkey is registered already.
+    WebauthnCredentialExists = "webauthn_credential_exists", 422;
+    /// The challenge is unknown or was answered.
+    WebauthnChallengeNotFound = "webauthn_challenge_not_found", 404;
+    /// The challenge is too old.
+    WebauthnChallengeExpired = "webauthn_challenge_expired", 422;
+    /// The authenticator's answer does not verify.
+    WebauthnVerificationFailed = "webauthn_verification_failed", 422;
+    /// A hook of the project did not answer in time.
+    HookTimeout = "hook_timeout", 422;
+    /// A hook of the project did not answer in time, three times.
+    HookTimeoutAfterRetry = "hook_timeout_after_retry", 422;
+    /// The answer of a hook is larger than 200 KB.
+    HookPayloadOverSizeLimit = "hook_payload_over_size_limit", 422;
+    /// The answer of a hook is not JSON.
+    HookPayloadInvalidContentType = "hook_payload_invalid_content_type", 422;
+    /// The token is for another audience.
+    UnexpectedAudience = "unexpected_audience", 403;
+    /// No such OAuth client is registered.
+    OauthClientNotFound = "oauth_client_not_found", 404;
+    /// The authorization is unknown, was decided or is too old.
+    OauthAuthorizationNotFound = "oauth_authorization_not_found", 404;
+    /// The user has given this client no consent.
+    OauthConsentNotFound = "oauth_consent_not_found", 404;
+    /// Clients cannot register themselves here.
+    OauthDynamicClientRegistrationDisabled = "oauth_dynamic_client_registration_disabled", 403;
     /// There is no such job, or the caller may not see it.
     JobNotFound = "job_not_found", 404;
     /// The job is over, is being cancelled already, or is not over yet.

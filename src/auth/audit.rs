@@ -50,10 +50,15 @@ pub(super) fn by_service(action: Action, user: &User) -> Value {
 
 /// The payload of what `user` did to itself.
 pub(super) fn by_user(action: Action, user: &User) -> Value {
-    let name = if user.email.is_empty() {
+    let actor = (user.id, name(user));
+    payload(action, actor, &json!({ "provider": "email" }))
+}
+
+/// What an entry calls a user.
+pub(super) fn name(user: &User) -> &str {
+    if user.email.is_empty() {
         &user.phone
     } else {
         &user.email
-    };
-    payload(action, (user.id, name), &json!({ "provider": "email" }))
+    }
 }

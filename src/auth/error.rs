@@ -84,6 +84,9 @@ pub enum AuthError {
     /// The project is not set up for it.
     #[error("{0}")]
     FeatureDisabled(&'static str),
+    /// A refusal that has nothing to tell but its code and text.
+    #[error("{1}")]
+    Refused(ErrorCode, &'static str),
     /// The new password is too short.
     #[error("Password should be at least {min_length} characters.")]
     WeakPassword {
@@ -146,6 +149,7 @@ impl AuthError {
             Self::PhoneDisabled => ErrorCode::PhoneProviderDisabled,
             Self::AnonymousDisabled => ErrorCode::AnonymousProviderDisabled,
             Self::FeatureDisabled(_) => ErrorCode::FeatureDisabled,
+            Self::Refused(code, _) => *code,
             Self::WeakPassword { .. } => ErrorCode::WeakPassword,
             Self::SamePassword => ErrorCode::SamePassword,
             Self::CurrentPasswordRequired => ErrorCode::CurrentPasswordRequired,

@@ -30,6 +30,7 @@ mod queries;
 mod refresh_token;
 mod routes;
 mod session;
+mod sign_in;
 mod signup;
 mod token;
 mod user;

@@ -73,7 +73,7 @@ pub(super) use limits::{
 pub(super) use refresh::{RefreshLimits, Refreshed, refresh};
 pub(super) use session::{
     Scope, SignIn, Within, end_sessions, find_session_user, insert_session, mark_seen, sign_in,
-    sign_out,
+    sign_out, stamp_sign_in,
 };
 pub(super) use user::{
     Credentials, Device, LiveSession, NewUser, UserChange, count_users, delete_user,

@@ -225,6 +225,20 @@ pub(in crate::auth) async fn insert_session(
     .await
 }
 
+/// Notes that a user signs in.
+pub(in crate::auth) async fn stamp_sign_in(
+    tx: &Tx,
+    user_id: Uuid,
+    at: DateTime<Utc>,
+) -> Result<u64, DbError> {
+    let sql = "
+    update auth.users u
+       set last_sign_in_at = $2
+         , updated_at = $2
+     where u.id = $1";
+    tx.execute(sql, &[&user_id, &at]).await
+}
+
 /// Ends the sessions of a user, all but `kept`.
 pub(in crate::auth) async fn end_sessions(
     tx: &Tx,

@@ -31,6 +31,8 @@ pub(super) enum Limited {
     Token,
     /// Sign-up.
     SignUp,
+    /// A sign-in with an identity provider that begins.
+    OAuth,
 }
 
 impl Limited {
@@ -38,6 +40,7 @@ impl Limited {
         match self {
             Self::Token => "token",
             Self::SignUp => "signup",
+            Self::OAuth => "oauth",
         }
     }
 
@@ -45,6 +48,7 @@ impl Limited {
         match self {
             Self::Token => settings.rate_limit_token_per_window,
             Self::SignUp => settings.rate_limit_signup_per_window,
+            Self::OAuth => settings.rate_limit_oauth_per_window,
         }
     }
 }

@@ -121,6 +121,18 @@ section! {
     }
 }
 
+words! {
+    /// What becomes of an account when a provider vouches for its address.
+    Linking {
+        /// The identity joins it.
+        Auto = "auto",
+        /// The user signs in as before and links it.
+        Ask = "ask",
+        /// It does not join by its address.
+        Never = "never",
+    }
+}
+
 section! {
     /// Accounts and sessions.
     Auth in "auth" {
@@ -158,6 +170,16 @@ section! {
         [live] rate_limit_signup_per_window: u32 = 30, "AUTH_RATE_LIMIT_SIGNUP_PER_WINDOW";
         /// Refreshes per window and address, on each node; more are answered 503, which keeps clients signed in.
         [live] rate_limit_refresh_per_window: u32 = 150, "AUTH_RATE_LIMIT_REFRESH_PER_WINDOW";
+        /// An identity provider vouches for the address of an account: `"auto"`, the identity joins the account; `"ask"`, the user signs in as before and links it; `"never"`. An account whose address nobody has confirmed is emptied before its owner gets it.
+        [live] linking: Linking = Linking::Auto, "AUTH_LINKING";
+        /// Signed-in users may link and unlink identities.
+        [live] manual_linking: bool = false, "AUTH_MANUAL_LINKING";
+        /// Linking an identity needs PKCE, with which nobody can be made to link an identity to somebody else's account.
+        [live] link_requires_pkce: bool = false, "AUTH_LINK_REQUIRES_PKCE";
+        /// Seconds an identity provider has to answer.
+        [live] external_timeout_s: u32 = 10, "AUTH_EXTERNAL_TIMEOUT_S";
+        /// Sign-ins with a provider begun per window and address, on all nodes together.
+        [live] rate_limit_oauth_per_window: u32 = 60, "AUTH_RATE_LIMIT_OAUTH_PER_WINDOW";
         /// Days that entries of the audit log are kept.
         audit_retention_days: u16 = 90, "AUTH_AUDIT_RETENTION_DAYS";
     }

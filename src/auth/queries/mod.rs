@@ -58,6 +58,7 @@ macro_rules! identity_columns {
 }
 
 mod limits;
+pub(super) mod oauth;
 mod refresh;
 mod rows;
 mod session;

@@ -21,14 +21,18 @@ mod buckets;
 mod claims;
 mod duration;
 mod error;
+mod flow;
 mod hooks;
+mod landing;
 mod limits;
 mod metadata;
 mod model;
 mod password;
 mod queries;
+mod redirect;
 mod refresh_token;
 mod routes;
+mod secrets;
 mod session;
 mod sign_in;
 mod signup;
@@ -81,6 +85,7 @@ struct Inner {
     config: config::Handle,
     mac_key: refresh_token::MacKey,
     limits: limits::Limits,
+    secrets: secrets::Secrets,
     extensions: Extensions,
     passwords: password::Passwords,
 }
@@ -90,7 +95,7 @@ impl Auth {
     /// be the same on all nodes.
     ///
     /// # Errors
-    /// [`AuthError::Internal`] when the settings of argon2 cannot be used.
+    /// [`AuthError::Internal`] when the settings of argon2 or the allow list of redirects cannot be used.
     pub fn new(
         db: Db,
         tokens: TokenIssuer,
@@ -100,6 +105,7 @@ impl Auth {
         extensions: Extensions,
         metrics: &Metrics,
     ) -> Result<Self, AuthError> {
+        redirect::check(&config.current())?;
         let passwords = password::Passwords::new(&config.current().auth, metrics)?;
         Ok(Self(Arc::new(Inner {
             db,
@@ -108,6 +114,7 @@ impl Auth {
             config,
             mac_key: refresh_token::MacKey::new(secret),
             limits: limits::Limits::new(secret),
+            secrets: secrets::Secrets::new(secret),
             extensions,
             passwords,
         })))
@@ -131,6 +138,10 @@ impl Auth {
 
     fn limits(&self) -> &limits::Limits {
         &self.0.limits
+    }
+
+    fn secrets(&self) -> &secrets::Secrets {
+        &self.0.secrets
     }
 
     fn extensions(&self) -> &Extensions {

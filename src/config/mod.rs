@@ -19,7 +19,7 @@ pub use secret::Secret;
 use section::{Effective, Field, Layers, Origin, Raw};
 pub use sections::{
     Algorithm, Auth, CronBackend, Database, DefaultGrants, Jobs, Jwt, Log, LogFormat, Outbound,
-    Rest, Security, Server, Stack,
+    Rest, Security, Server, Stack, VerifyGet,
 };
 
 /// Every effective setting.

@@ -14,6 +14,10 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
+#[expect(unused_imports, reason = "for the flows with identity providers and mails")]
+pub(super) use super::landing::{
+    redirect_with_code, redirect_with_error, redirect_with_message, redirect_with_session,
+};
 use super::limits::{self, Limited, Origin};
 use super::model::{Client, TokenResponse};
 use super::queries::{self, FlowRow};

@@ -10,7 +10,7 @@ use super::model::TokenResponse;
 use crate::http::ApiError;
 
 /// With a session, for a flow that began without a challenge. `kind` is the type of a mailed link.
-pub(super) fn with_session(target: &Url, tokens: &TokenResponse, kind: Option<&str>) -> String {
+pub(super) fn redirect_with_session(target: &Url, tokens: &TokenResponse, kind: Option<&str>) -> String {
     let mut fragment = Serializer::new(String::new());
     fragment
         .append_pair("access_token", &tokens.access_token)
@@ -33,12 +33,12 @@ pub(super) fn with_session(target: &Url, tokens: &TokenResponse, kind: Option<&s
 }
 
 /// With a code, for a flow that began with a challenge.
-pub(super) fn with_code(target: &Url, code: &str) -> String {
+pub(super) fn redirect_with_code(target: &Url, code: &str) -> String {
     with_query(target, &[("code", code)]).into()
 }
 
 /// With an error; for a flow that began with a challenge, in the query too, where its client looks.
-pub(super) fn with_error(target: &Url, error: &ApiError, in_query: bool) -> String {
+pub(super) fn redirect_with_error(target: &Url, error: &ApiError, in_query: bool) -> String {
     let kind = match error.status().as_u16() {
         401 | 403 => "access_denied",
         429 | 503 | 504 => "temporarily_unavailable",
@@ -55,7 +55,7 @@ pub(super) fn with_error(target: &Url, error: &ApiError, in_query: bool) -> Stri
 }
 
 /// With a message: the first half of a change of address.
-pub(super) fn with_message(target: &Url, message: &str, in_query: bool) -> String {
+pub(super) fn redirect_with_message(target: &Url, message: &str, in_query: bool) -> String {
     with_both(target, &[("message", message), ("sb", "")], in_query)
 }
 
@@ -99,11 +99,11 @@ mod tests {
     #[test]
     fn a_code_is_added_and_nothing_else_changes() {
         assert_eq!(
-            with_code(&target(), "c0de"),
+            redirect_with_code(&target(), "c0de"),
             "https://site.example/cb?next=%2Fa+b&sb_flow_id=7&x&code=c0de"
         );
         let app = Url::parse("myapp://callback").unwrap();
-        assert_eq!(with_code(&app, "c0de"), "myapp://callback?code=c0de");
+        assert_eq!(redirect_with_code(&app, "c0de"), "myapp://callback?code=c0de");
     }
 
     #[test]
@@ -119,7 +119,7 @@ mod tests {
             provider_refresh_token: None,
         };
         assert_eq!(
-            with_session(&target(), &tokens, Some("recovery")),
+            redirect_with_session(&target(), &tokens, Some("recovery")),
             "https://site.example/cb?next=%2Fa+b&sb_flow_id=7&x#access_token=a.b.c&expires_at=1700000000\
              &expires_in=3600&provider_token=p%26q&refresh_token=sbr_x&sb=&token_type=bearer&type=recovery"
         );
@@ -131,17 +131,17 @@ mod tests {
         let fragment = "#error=access_denied&error_code=otp_expired&error_description=too+old&sb=";
         let site = Url::parse("https://site.example/").unwrap();
         assert_eq!(
-            with_error(&site, &error, false),
+            redirect_with_error(&site, &error, false),
             format!("https://site.example/{fragment}")
         );
         assert_eq!(
-            with_error(&site, &error, true),
+            redirect_with_error(&site, &error, true),
             format!(
                 "https://site.example/?error=access_denied&error_code=otp_expired&error_description=too+old{fragment}"
             )
         );
         assert_eq!(
-            with_message(&site, "one done", true),
+            redirect_with_message(&site, "one done", true),
             "https://site.example/?message=one+done#message=one+done&sb="
         );
     }

@@ -49,6 +49,7 @@ pub use routes::router;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::db::{Db, DbError, SqlState};
+use crate::mail::Mailer;
 use crate::telemetry::Metrics;
 
 /// Signs access tokens and knows the public keys; `app.rs` passes the key ring's functions.
@@ -81,6 +82,7 @@ struct Inner {
     config: config::Handle,
     mac_key: refresh_token::MacKey,
     limits: limits::Limits,
+    mailer: Mailer,
     extensions: Extensions,
     passwords: password::Passwords,
 }
@@ -91,12 +93,17 @@ impl Auth {
     ///
     /// # Errors
     /// [`AuthError::Internal`] when the settings of argon2 cannot be used.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the list of what the service depends on"
+    )]
     pub fn new(
         db: Db,
         tokens: TokenIssuer,
         clock: Clock,
         config: config::Handle,
         secret: &[u8; 32],
+        mailer: Mailer,
         extensions: Extensions,
         metrics: &Metrics,
     ) -> Result<Self, AuthError> {
@@ -108,6 +115,7 @@ impl Auth {
             config,
             mac_key: refresh_token::MacKey::new(secret),
             limits: limits::Limits::new(secret),
+            mailer,
             extensions,
             passwords,
         })))
@@ -131,6 +139,11 @@ impl Auth {
 
     fn limits(&self) -> &limits::Limits {
         &self.0.limits
+    }
+
+    /// Sends mails, from within transactions.
+    pub fn mailer(&self) -> &Mailer {
+        &self.0.mailer
     }
 
     fn extensions(&self) -> &Extensions {

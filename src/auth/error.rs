@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use crate::db::{DbError, SqlState};
 use crate::error::ErrorCode;
 use crate::http::ApiError;
+use crate::mail::MailError;
 
 /// A refusal or failure of the auth service.
 #[derive(Debug, thiserror::Error)]
@@ -199,6 +200,18 @@ impl From<AuthError> for ApiError {
                 serde_json::json!({ "reasons": ["length"] }),
             ),
             _ => public,
+        }
+    }
+}
+
+impl From<MailError> for AuthError {
+    fn from(error: MailError) -> Self {
+        match error {
+            MailError::Db(error) => Self::Db(error),
+            MailError::Recipient => {
+                Self::Invalid("Unable to validate email address: invalid format")
+            }
+            MailError::Template(_) | MailError::TooLarge => Self::Internal(error.to_string()),
         }
     }
 }

@@ -53,6 +53,7 @@ pub use routes::router;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::db::{Db, DbError, SqlState};
+use crate::mail::Mailer;
 use crate::telemetry::Metrics;
 
 /// Signs access tokens and knows the public keys; `app.rs` passes the key ring's functions.
@@ -86,6 +87,7 @@ struct Inner {
     mac_key: refresh_token::MacKey,
     limits: limits::Limits,
     secrets: secrets::Secrets,
+    mailer: Mailer,
     extensions: Extensions,
     passwords: password::Passwords,
 }
@@ -96,12 +98,17 @@ impl Auth {
     ///
     /// # Errors
     /// [`AuthError::Internal`] when the settings of argon2 or the allow list of redirects cannot be used.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the list of what the service depends on"
+    )]
     pub fn new(
         db: Db,
         tokens: TokenIssuer,
         clock: Clock,
         config: config::Handle,
         secret: &[u8; 32],
+        mailer: Mailer,
         extensions: Extensions,
         metrics: &Metrics,
     ) -> Result<Self, AuthError> {
@@ -115,6 +122,7 @@ impl Auth {
             mac_key: refresh_token::MacKey::new(secret),
             limits: limits::Limits::new(secret),
             secrets: secrets::Secrets::new(secret),
+            mailer,
             extensions,
             passwords,
         })))
@@ -142,6 +150,11 @@ impl Auth {
 
     fn secrets(&self) -> &secrets::Secrets {
         &self.0.secrets
+    }
+
+    /// Sends mails, from within transactions.
+    pub fn mailer(&self) -> &Mailer {
+        &self.0.mailer
     }
 
     fn extensions(&self) -> &Extensions {

@@ -18,8 +18,8 @@ use std::sync::{Arc, RwLock};
 pub use secret::Secret;
 use section::{Effective, Field, Layers, Origin, Raw};
 pub use sections::{
-    Algorithm, Auth, CronBackend, Database, DefaultGrants, Jobs, Jwt, Log, LogFormat, Outbound,
-    Rest, Security, Server, Stack, VerifyGet,
+    Algorithm, Auth, CronBackend, Database, DefaultGrants, Jobs, Jwt, Log, LogFormat, Mail,
+    MailBackend, Outbound, Rest, Security, Server, Stack, VerifyGet,
 };
 
 /// Every effective setting.
@@ -39,6 +39,8 @@ pub struct Config {
     pub auth: Auth,
     /// `[jobs]`
     pub jobs: Jobs,
+    /// `[mail]`
+    pub mail: Mail,
     /// `[outbound]`
     pub outbound: Outbound,
     /// `[cron.NAME]`; `None` without an `sb.toml`.
@@ -51,6 +53,8 @@ pub struct Config {
     pub stack: Stack,
     /// `[log]`
     pub log: Log,
+    /// `sb dev` runs: what people need to see of mails may be shown. No setting.
+    pub development: bool,
     effective: Vec<Effective>,
 }
 
@@ -87,6 +91,7 @@ impl Config {
             Jwt::FIELDS,
             Auth::FIELDS,
             Jobs::FIELDS,
+            Mail::FIELDS,
             Outbound::FIELDS,
             Rest::FIELDS,
             Stack::FIELDS,
@@ -109,6 +114,7 @@ impl Config {
             jwt: Jwt::load(&layers, &mut effective, &mut problems),
             auth: Auth::load(&layers, &mut effective, &mut problems),
             jobs: Jobs::load(&layers, &mut effective, &mut problems),
+            mail: Mail::load(&layers, &mut effective, &mut problems),
             outbound: Outbound::load(&layers, &mut effective, &mut problems),
             cron,
             rest: Rest::load(&layers, &mut effective, &mut problems),
@@ -118,6 +124,7 @@ impl Config {
                 .collect(),
             stack: Stack::load(&layers, &mut effective, &mut problems),
             log: Log::load(&layers, &mut effective, &mut problems),
+            development: false,
             effective,
         };
         let config = config
@@ -207,6 +214,7 @@ impl Config {
             jwt: self.jwt.with_live_of(&next.jwt),
             auth: self.auth.with_live_of(&next.auth),
             jobs: self.jobs.with_live_of(&next.jobs),
+            mail: self.mail.with_live_of(&next.mail),
             outbound: self.outbound.with_live_of(&next.outbound),
             rest: self.rest.with_live_of(&next.rest),
             stack: self.stack.with_live_of(&next.stack),

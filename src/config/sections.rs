@@ -265,6 +265,50 @@ section! {
     }
 }
 
+words! {
+    /// What becomes of mails.
+    MailBackend {
+        /// A line in the log. The text itself is shown in development only.
+        Console = "console",
+        /// An SMTP server.
+        Smtp = "smtp",
+        /// The development inbox: kept in the database, shown at `/inbox`.
+        Inbox = "inbox",
+    }
+}
+
+section! {
+    /// Mail: confirmations, links, codes and notices.
+    Mail in "mail" {
+        /// What becomes of mails: `"smtp"`; `"inbox"`, kept and shown at `/inbox`; `"console"`, a line in the log. Default: inbox in `sb dev`, else console.
+        backend: Option<MailBackend> = None, "EMAIL_BACKEND";
+        /// The sender: an address, or `Name <address>`.
+        [live] from: String = "sb@localhost".to_owned(), "EMAIL_FROM";
+        /// The SMTP server.
+        smtp_host: String = "localhost".to_owned(), "SMTP_HOST";
+        /// Its port: 587 with STARTTLS, 465 with `mail.smtp_tls`.
+        smtp_port: u16 = 587, "SMTP_PORT";
+        /// The account to sign in with. Empty: none.
+        smtp_username: Option<String> = None, "SMTP_USERNAME";
+        /// Its password.
+        smtp_password: Option<Secret> = None, "SMTP_PASSWORD";
+        /// Encrypt with STARTTLS, and send nothing to a server that does not offer it. Off only for a relay on a network you trust.
+        smtp_starttls: bool = true, "SMTP_STARTTLS";
+        /// Encrypt from the first byte instead (port 465).
+        smtp_tls: bool = false, "SMTP_TLS";
+        /// Seconds that sending one mail may take, from the connection to the server's last word.
+        smtp_timeout_s: u64 = 30, "SMTP_TIMEOUT_S";
+        /// Mails sent at a time, over all workers, so that a slow server leaves room for other jobs.
+        [live] smtp_concurrency: u16 = 4, "SMTP_CONCURRENCY";
+        /// The folder of templates that replace the built-in ones, relative to the project folder.
+        [live] templates_dir: PathBuf = PathBuf::from("templates"), "SB_MAIL_TEMPLATES_DIR";
+        /// Mails the development inbox keeps; older ones go, and whatever is older than a week.
+        [live] inbox_max_messages: u32 = 500, "SB_MAIL_INBOX_MAX_MESSAGES";
+        /// Show `/inbox` to other machines too. Whoever reads it can sign in as anybody.
+        [live] inbox_public: bool = false, "SB_MAIL_INBOX_PUBLIC";
+    }
+}
+
 section! {
     /// Calls that `sb` makes to addresses somebody chose: hooks and jobs that are addresses.
     Outbound in "outbound" {

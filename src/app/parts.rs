@@ -100,6 +100,7 @@ pub(super) fn auth(
         clock,
         config,
         &secret,
+        context.mail.clone(),
         extensions,
         &context.metrics,
     )?)

@@ -19,8 +19,8 @@ use std::sync::{Arc, RwLock};
 pub use secret::Secret;
 use section::{Effective, Field, Layers, Origin, Raw};
 pub use sections::{
-    Algorithm, Auth, CronBackend, Database, DefaultGrants, Jobs, Jwt, Linking, Log, LogFormat, Outbound,
-    Rest, Security, Server, Stack,
+    Algorithm, Auth, CronBackend, Database, DefaultGrants, Jobs, Jwt, Linking, Log, LogFormat,
+    Mail, MailBackend, Outbound, Rest, Security, Server, Stack, VerifyGet,
 };
 
 /// Every effective setting.
@@ -42,6 +42,8 @@ pub struct Config {
     pub external: Vec<external::External>,
     /// `[jobs]`
     pub jobs: Jobs,
+    /// `[mail]`
+    pub mail: Mail,
     /// `[outbound]`
     pub outbound: Outbound,
     /// `[cron.NAME]`; `None` without an `sb.toml`.
@@ -54,6 +56,8 @@ pub struct Config {
     pub stack: Stack,
     /// `[log]`
     pub log: Log,
+    /// `sb dev` runs: what people need to see of mails may be shown. No setting.
+    pub development: bool,
     effective: Vec<Effective>,
 }
 
@@ -90,6 +94,7 @@ impl Config {
             Jwt::FIELDS,
             Auth::FIELDS,
             Jobs::FIELDS,
+            Mail::FIELDS,
             Outbound::FIELDS,
             Rest::FIELDS,
             Stack::FIELDS,
@@ -114,6 +119,7 @@ impl Config {
             auth: Auth::load(&layers, &mut effective, &mut problems),
             external,
             jobs: Jobs::load(&layers, &mut effective, &mut problems),
+            mail: Mail::load(&layers, &mut effective, &mut problems),
             outbound: Outbound::load(&layers, &mut effective, &mut problems),
             cron,
             rest: Rest::load(&layers, &mut effective, &mut problems),
@@ -123,6 +129,7 @@ impl Config {
                 .collect(),
             stack: Stack::load(&layers, &mut effective, &mut problems),
             log: Log::load(&layers, &mut effective, &mut problems),
+            development: false,
             effective,
         };
         let config = config
@@ -213,6 +220,7 @@ impl Config {
             auth: self.auth.with_live_of(&next.auth),
             external: next.external.clone(),
             jobs: self.jobs.with_live_of(&next.jobs),
+            mail: self.mail.with_live_of(&next.mail),
             outbound: self.outbound.with_live_of(&next.outbound),
             rest: self.rest.with_live_of(&next.rest),
             stack: self.stack.with_live_of(&next.stack),

@@ -57,6 +57,7 @@ macro_rules! identity_columns {
     };
 }
 
+mod flow_state;
 mod limits;
 pub(super) mod oauth;
 mod refresh;
@@ -67,6 +68,9 @@ mod user;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+pub(super) use flow_state::{
+    FlowRow, FoundFlow, exchange_code, find_code, insert_flow, set_code, take_flow,
+};
 pub(super) use limits::{
     Admission, AttemptKey, Bucket, begin_attempt, end_attempt, forget_accounts, forget_failures,
     take_token,

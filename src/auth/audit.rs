@@ -14,6 +14,9 @@ pub(super) enum Action {
     Modified,
     UpdatedPassword,
     Deleted,
+    IdentityLinked,
+    IdentityUnlinked,
+    IdentityRefused,
 }
 
 impl Action {
@@ -25,6 +28,9 @@ impl Action {
             Self::Modified => ("user_modified", "user"),
             Self::UpdatedPassword => ("user_updated_password", "user"),
             Self::Deleted => ("user_deleted", "team"),
+            Self::IdentityLinked => ("identity_linked", "user"),
+            Self::IdentityUnlinked => ("identity_unlinked", "user"),
+            Self::IdentityRefused => ("identity_refused", "user"),
         }
     }
 }

@@ -27,6 +27,7 @@ mod landing;
 mod limits;
 mod metadata;
 mod model;
+mod oauth;
 mod password;
 mod queries;
 mod redirect;
@@ -53,6 +54,7 @@ pub use routes::router;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::db::{Db, DbError, SqlState};
+use crate::http::Outbound;
 use crate::mail::Mailer;
 use crate::telemetry::Metrics;
 
@@ -88,6 +90,8 @@ struct Inner {
     limits: limits::Limits,
     secrets: secrets::Secrets,
     mailer: Mailer,
+    outbound: Outbound,
+    oauth: oauth::OAuth,
     extensions: Extensions,
     passwords: password::Passwords,
 }
@@ -109,6 +113,7 @@ impl Auth {
         config: config::Handle,
         secret: &[u8; 32],
         mailer: Mailer,
+        outbound: Outbound,
         extensions: Extensions,
         metrics: &Metrics,
     ) -> Result<Self, AuthError> {
@@ -123,6 +128,8 @@ impl Auth {
             limits: limits::Limits::new(secret),
             secrets: secrets::Secrets::new(secret),
             mailer,
+            outbound,
+            oauth: oauth::OAuth::default(),
             extensions,
             passwords,
         })))
@@ -155,6 +162,15 @@ impl Auth {
     /// Sends mails, from within transactions.
     pub fn mailer(&self) -> &Mailer {
         &self.0.mailer
+    }
+
+    /// Calls addresses outside.
+    fn outbound(&self) -> &Outbound {
+        &self.0.outbound
+    }
+
+    fn oauth(&self) -> &oauth::OAuth {
+        &self.0.oauth
     }
 
     fn extensions(&self) -> &Extensions {

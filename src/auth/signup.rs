@@ -198,7 +198,7 @@ async fn repeated(auth: &Auth, new: &NewUser<'_>, client: &Client) -> Result<Sig
 }
 
 /// The user as it would be stored.
-fn unsaved(new: &NewUser<'_>) -> User {
+pub(super) fn unsaved(new: &NewUser<'_>) -> User {
     let members = |value: &Value| value.as_object().cloned().unwrap_or_default();
     let at = |condition: bool| -> Option<DateTime<Utc>> { condition.then_some(new.at) };
     User {

@@ -260,8 +260,11 @@ impl Nonce<'_> {
         match (expected, found) {
             (None, None) => Ok(()),
             (Some(expected), Some(found))
-                if constant_time::verify_slices_are_equal(expected.as_bytes(), found.as_bytes())
-                    .is_ok() =>
+                if constant_time::verify_slices_are_equal(
+                    expected.as_bytes(),
+                    found.as_bytes(),
+                )
+                .is_ok() =>
             {
                 Ok(())
             }

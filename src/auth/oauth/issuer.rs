@@ -90,8 +90,14 @@ mod tests {
         assert!(!rule.admits_metadata(common, "https://evil.example/{tenantid}/v2.0"));
         let issuer = format!("https://login.microsoftonline.com/{TENANT}/v2.0");
         let token = json!({"tid": TENANT});
-        assert_eq!(expected(rule, template, token.clone(), &[]), Ok(issuer.clone()));
-        assert_eq!(expected(rule, template, token.clone(), &[TENANT]), Ok(issuer));
+        assert_eq!(
+            expected(rule, template, token.clone(), &[]),
+            Ok(issuer.clone())
+        );
+        assert_eq!(
+            expected(rule, template, token.clone(), &[TENANT]),
+            Ok(issuer)
+        );
         assert!(expected(rule, template, token, &["other"]).is_err());
         for tid in [json!("../evil"), json!(null), json!(1), json!("")] {
             assert!(expected(rule, template, json!({"tid": tid}), &[]).is_err());
@@ -115,7 +121,11 @@ mod tests {
     fn others_are_what_was_configured_but_for_a_last_slash() {
         let rule = IssuerRule::Exact;
         assert!(rule.admits_metadata("https://a.example", "https://a.example/"));
-        for other in ["https://A.example", "http://a.example", "https://a.example/x"] {
+        for other in [
+            "https://A.example",
+            "http://a.example",
+            "https://a.example/x",
+        ] {
             assert!(!rule.admits_metadata("https://a.example", other));
         }
     }

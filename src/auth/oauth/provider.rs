@@ -95,10 +95,7 @@ impl Provider {
 
     /// The client id with which users sign in by redirect.
     pub(super) fn client_id(&self) -> &str {
-        self.settings
-            .client_ids
-            .first()
-            .map_or("", String::as_str)
+        self.settings.client_ids.first().map_or("", String::as_str)
     }
 
     /// Whether it gives ID tokens.

@@ -69,7 +69,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 pub(super) use flow_state::{
-    FlowRow, FoundFlow, exchange_code, find_code, insert_flow, set_code, take_flow,
+    Exchanged, FlowRow, FoundFlow, exchange_code, find_code, insert_flow, set_code, take_flow,
 };
 pub(super) use limits::{
     Admission, AttemptKey, Bucket, begin_attempt, end_attempt, forget_accounts, forget_failures,

@@ -1,148 +1,30 @@
-//! Sign-in with identity providers: what waits for an answer, and identities.
+//! Sign-in with identity providers: flows that wait for their answer, and identities.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::db::{DbError, Row, SystemConnection, Tx};
+use crate::db::{DbError, SystemConnection, Tx};
 
-/// A sign-in that has begun.
-pub(in crate::auth) struct NewState<'a> {
-    pub(in crate::auth) state_hash: &'a [u8],
-    pub(in crate::auth) provider: &'a str,
-    /// `None` until a browser comes with the state.
-    pub(in crate::auth) browser_hash: Option<&'a [u8]>,
-    pub(in crate::auth) link_user_id: Option<Uuid>,
-    /// Code challenge of the application and its method.
-    pub(in crate::auth) challenge: Option<(&'a str, &'a str)>,
-    pub(in crate::auth) redirect_to: &'a str,
-    pub(in crate::auth) secrets: &'a [u8],
-    pub(in crate::auth) at: DateTime<Utc>,
-    pub(in crate::auth) expires_at: DateTime<Utc>,
-}
-
-/// The same, as it comes back.
-pub(in crate::auth) struct State {
-    pub(in crate::auth) flow_id: Uuid,
-    pub(in crate::auth) provider: String,
-    pub(in crate::auth) browser_hash: Option<Vec<u8>>,
-    pub(in crate::auth) link_user_id: Option<Uuid>,
-    pub(in crate::auth) has_challenge: bool,
-    pub(in crate::auth) redirect_to: String,
-    pub(in crate::auth) secrets: Vec<u8>,
-    pub(in crate::auth) expires_at: DateTime<Utc>,
-}
-
-/// Inserts a state, and removes some that are too old.
-pub(in crate::auth) async fn insert_state(
+/// Binds a flow to the browser that comes with its state first, and returns its id and sealed secrets.
+pub(in crate::auth) async fn bind_flow(
     db: &SystemConnection,
-    new: &NewState<'_>,
-) -> Result<u64, DbError> {
-    let sql = "
-    with removed as (
-      delete from auth.flow_state f
-       where f.id in (
-         select o.id
-           from auth.flow_state o
-          where o.expires_at < $8
-          limit 10
-            for update skip locked
-       )
-    )
-    insert into auth.flow_state
-      ( state_hash, provider_type, authentication_method, browser_hash, linking_target_id, code_challenge
-      , code_challenge_method, redirect_to, secrets, created_at, expires_at )
-    values
-      ($1, $2, 'oauth', $3, $4, $5, $6, $7, $9, $8, $10)";
-    db.execute(
-        sql,
-        &[
-            &new.state_hash,
-            &new.provider,
-            &new.browser_hash,
-            &new.link_user_id,
-            &new.challenge.map(|(challenge, _)| challenge),
-            &new.challenge.map(|(_, method)| method),
-            &new.redirect_to,
-            &new.at,
-            &new.secrets,
-            &new.expires_at,
-        ],
-    )
-    .await
-}
-
-/// Takes a state: there is no second time.
-pub(in crate::auth) async fn take_state(
-    db: &SystemConnection,
-    hash: &[u8],
-) -> Result<Option<State>, DbError> {
-    let sql = "
-    with taken as (
-      update auth.flow_state f
-         set state_hash = null
-           , secrets = null
-        from auth.flow_state o
-       where f.state_hash = $1
-         and o.id = f.id
-      returning f.id
-              , f.provider_type
-              , f.browser_hash
-              , f.linking_target_id
-              , f.code_challenge is not null as has_challenge
-              , f.redirect_to
-              , o.secrets
-              , f.expires_at
-    )
-    select t.id
-         , t.provider_type
-         , t.browser_hash
-         , t.linking_target_id
-         , t.has_challenge
-         , t.redirect_to
-         , t.secrets
-         , t.expires_at
-      from taken t";
-    let row = db.query_opt(sql, &[&hash]).await?;
-    Ok(row.as_ref().map(state))
-}
-
-/// Binds a state to the browser that comes with it first.
-pub(in crate::auth) async fn bind_state(
-    db: &SystemConnection,
-    hash: &[u8],
-    browser_hash: &[u8],
+    (state_hash, browser_hash): (&[u8], &[u8]),
     now: DateTime<Utc>,
-) -> Result<Option<State>, DbError> {
+) -> Result<Option<(Uuid, Vec<u8>)>, DbError> {
     let sql = "
     update auth.flow_state f
        set browser_hash = $2
      where f.state_hash = $1
        and f.browser_hash is null
+       and f.secrets is not null
        and f.expires_at > $3
     returning f.id
-            , f.provider_type
-            , f.browser_hash
-            , f.linking_target_id
-            , f.code_challenge is not null as has_challenge
-            , f.redirect_to
-            , f.secrets
-            , f.expires_at";
-    let row = db.query_opt(sql, &[&hash, &browser_hash, &now]).await?;
-    Ok(row.as_ref().map(state))
-}
-
-fn state(row: &Row) -> State {
-    State {
-        flow_id: row.get("id"),
-        provider: row.get("provider_type"),
-        browser_hash: row.get("browser_hash"),
-        link_user_id: row.get("linking_target_id"),
-        has_challenge: row.get("has_challenge"),
-        redirect_to: row.get("redirect_to"),
-        secrets: row.get::<_, Option<Vec<u8>>>("secrets").unwrap_or_default(),
-        expires_at: row.get("expires_at"),
-    }
+            , f.secrets";
+    let row = db
+        .query_opt(sql, &[&state_hash, &browser_hash, &now])
+        .await?;
+    Ok(row.map(|row| (row.get("id"), row.get("secrets"))))
 }
 
 /// Removes a flow that ends without a code.
@@ -207,7 +89,8 @@ pub(in crate::auth) struct Namesake {
     pub(in crate::auth) id: Uuid,
     /// It counts as confirmed.
     pub(in crate::auth) is_confirmed: bool,
-    /// Somebody has shown to receive its mail: it did not become confirmed just because nobody asks for it.
+    /// Somebody has shown to own the address: it did not become confirmed just because nobody asks for a proof, which the
+    /// identities tell.
     pub(in crate::auth) is_proven: bool,
 }
 
@@ -220,12 +103,14 @@ pub(in crate::auth) async fn find_namesake(
     select u.id
          , u.email_confirmed_at is not null as is_confirmed
          , u.email_confirmed_at is not null
-           and not exists (
-             select
-               from auth.identities i
-              where i.user_id = u.id
-                and i.provider = 'email'
-                and i.identity_data ->> 'email_verified' = 'false'
+           and coalesce(
+             (
+               select bool_or(i.identity_data -> 'email_verified' is distinct from 'false')
+                 from auth.identities i
+                where i.user_id = u.id
+                  and i.email = $1
+             ),
+             true
            ) as is_proven
       from auth.users u
      where lower(u.email) = $1

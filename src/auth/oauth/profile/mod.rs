@@ -96,10 +96,8 @@ impl Profile {
         if let Some(email) = &email {
             data.insert("email".to_owned(), email.as_str().into());
         }
-        data.insert(
-            "email_verified".to_owned(),
-            (says_verified && email.is_some()).into(),
-        );
+        // What others read as a proof must be one.
+        data.insert("email_verified".to_owned(), is_vouched.into());
         data.insert("phone_verified".to_owned(), false.into());
         let other_names = [("full_name", "name"), ("avatar_url", "picture")];
         for (name, source) in other_names {
@@ -137,8 +135,10 @@ impl Profile {
 fn is_verified(provider: &Provider, claims: &Map<String, Value>) -> bool {
     let claim = claims.get("email_verified");
     match provider.name() {
-        "apple" => matches!(claim, Some(Value::Bool(true)))
-            || claim.and_then(Value::as_str) == Some("true"),
+        "apple" => {
+            matches!(claim, Some(Value::Bool(true)))
+                || claim.and_then(Value::as_str) == Some("true")
+        }
         "azure" => {
             let owner_verified = claims.get("xms_edov");
             !provider.settings.tenants.is_empty()
@@ -233,7 +233,9 @@ fn github(provider: &Provider, user: &Value, emails: &Value) -> Result<Profile, 
         .into_iter()
         .flatten()
         .find(|it| it.get("primary") == Some(&Value::Bool(true)));
-    let address = primary.and_then(|it| it.get("email")).and_then(Value::as_str);
+    let address = primary
+        .and_then(|it| it.get("email"))
+        .and_then(Value::as_str);
     let says_verified = primary.and_then(|it| it.get("verified")) == Some(&Value::Bool(true));
     let member = |name: &str| user.get(name).and_then(Value::as_str).map(short);
     let data = members(&[
@@ -295,7 +297,7 @@ fn clean(value: &Value) -> Option<Value> {
         Value::String(text) => Some(short(text).into()),
         Value::Array(items) => {
             let texts = items.iter().filter_map(Value::as_str).take(100);
-            Some(texts.map(|text| short(text).into()).collect())
+            Some(texts.map(short).collect())
         }
         Value::Bool(_) | Value::Number(_) => Some(value.clone()),
         Value::Null | Value::Object(_) => None,

@@ -27,7 +27,10 @@ fn is_vouched(provider: &Provider, claims: Value) -> bool {
 fn an_address_is_verified_by_true_and_by_nothing_that_looks_like_it() {
     let acme = acme();
     let email = "ana@b.example";
-    assert!(is_vouched(&acme, json!({"email": email, "email_verified": true})));
+    assert!(is_vouched(
+        &acme,
+        json!({"email": email, "email_verified": true})
+    ));
     for claims in [
         json!({"email": email}),
         json!({"email": email, "email_verified": false}),
@@ -41,17 +44,32 @@ fn an_address_is_verified_by_true_and_by_nothing_that_looks_like_it() {
         assert!(!is_vouched(&acme, claims.clone()), "{claims}");
     }
     let apple = provider("[auth.external.apple]\nclient_id = \"x\"");
-    assert!(is_vouched(&apple, json!({"email": email, "email_verified": "true"})));
-    assert!(!is_vouched(&apple, json!({"email": email, "email_verified": "false"})));
+    assert!(is_vouched(
+        &apple,
+        json!({"email": email, "email_verified": "true"})
+    ));
+    assert!(!is_vouched(
+        &apple,
+        json!({"email": email, "email_verified": "false"})
+    ));
 }
 
 #[test]
 fn microsoft_vouches_with_a_claim_of_its_own_or_for_listed_tenants() {
     let azure = provider("[auth.external.azure]\nclient_id = \"x\"");
     let email = "ana@b.example";
-    assert!(!is_vouched(&azure, json!({"email": email, "email_verified": true})));
-    assert!(!is_vouched(&azure, json!({"email": email, "xms_edov": false})));
-    assert!(is_vouched(&azure, json!({"email": email, "xms_edov": true})));
+    assert!(!is_vouched(
+        &azure,
+        json!({"email": email, "email_verified": true})
+    ));
+    assert!(!is_vouched(
+        &azure,
+        json!({"email": email, "xms_edov": false})
+    ));
+    assert!(is_vouched(
+        &azure,
+        json!({"email": email, "xms_edov": true})
+    ));
     let own = provider("[auth.external.azure]\nclient_id = \"x\"\ntenants = [\"t\"]");
     assert!(is_vouched(&own, json!({"email": email})));
 }
@@ -114,7 +132,11 @@ fn github_counts_the_verified_primary_address() {
     assert_eq!(profile.email.unwrap().as_str(), "ana@b.example");
     assert!(profile.is_vouched);
     assert_eq!(profile.data["user_name"], "ana");
-    assert!(!github(&github_provider, &user, &emails(false)).unwrap().is_vouched);
+    assert!(
+        !github(&github_provider, &user, &emails(false))
+            .unwrap()
+            .is_vouched
+    );
     let none = github(&github_provider, &user, &json!({"message": "no"})).unwrap();
     assert!(none.email.is_none() && !none.is_vouched);
     assert!(github(&github_provider, &json!({"id": "7"}), &emails(true)).is_err());

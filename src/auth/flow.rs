@@ -177,6 +177,7 @@ pub(super) async fn issue_code(
     tokens: Option<&ProviderTokens>,
 ) -> Result<String, AuthError> {
     let (code, now) = (random_token::<32>(), auth.clock().now());
+    let code_hash = token_hash(&code);
     let sealed = tokens.map(|tokens| {
         let plain = serde_json::to_vec(tokens).expect("tokens are JSON");
         auth.secrets().seal(&plain, flow_id.as_bytes())
@@ -184,7 +185,7 @@ pub(super) async fn issue_code(
     let set = queries::set_code(
         tx,
         (flow_id, user_id),
-        (&token_hash(&code), method.as_str()),
+        (&code_hash, method.as_str()),
         sealed.as_deref(),
         (now, now + CODE_LIFETIME),
     );
@@ -227,7 +228,7 @@ pub(super) async fn exchange(
         };
         let method = Method::from_text(&flow.method).unwrap_or(Method::OAuth);
         let opened = sign_in::open(auth, &tx, flow.user_id, method, client).await?;
-        Ok(Some((opened, flow)))
+        Ok::<_, AuthError>(Some((opened, flow)))
     };
     let exchanged = exchanged.await;
     let Some((opened, flow)) = tx.finish(exchanged).await? else {

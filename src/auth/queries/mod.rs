@@ -59,6 +59,7 @@ macro_rules! identity_columns {
 
 mod flow_state;
 mod limits;
+mod one_time_tokens;
 mod refresh;
 mod rows;
 mod session;
@@ -72,7 +73,10 @@ pub(super) use flow_state::{
 };
 pub(super) use limits::{
     Admission, AttemptKey, Bucket, begin_attempt, end_attempt, forget_accounts, forget_failures,
-    take_token,
+    give_token_back, take_token, take_token_in,
+};
+pub(super) use one_time_tokens::{
+    FoundToken, TokenRow, burn_tokens, take_token_by_hash, take_token_by_id, try_codes, write_token,
 };
 pub(super) use refresh::{RefreshLimits, Refreshed, refresh};
 pub(super) use session::{

@@ -20,6 +20,7 @@ mod audit;
 mod buckets;
 mod claims;
 mod duration;
+mod email;
 mod error;
 mod flow;
 mod hooks;
@@ -55,6 +56,7 @@ pub use routes::router;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::db::{Db, DbError, SqlState};
+use crate::jobs::Handlers;
 use crate::mail::Mailer;
 use crate::telemetry::Metrics;
 
@@ -128,6 +130,11 @@ impl Auth {
             extensions,
             passwords,
         })))
+    }
+
+    /// Adds the kinds of jobs with which the service writes mails.
+    pub fn add_to(&self, handlers: Handlers) -> Handlers {
+        email::deliver::add_to(self, handlers)
     }
 
     fn db(&self) -> &Db {

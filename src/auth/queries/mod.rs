@@ -57,6 +57,7 @@ macro_rules! identity_columns {
     };
 }
 
+mod email;
 mod flow_state;
 mod limits;
 mod one_time_tokens;
@@ -68,6 +69,11 @@ mod user;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+pub(super) use email::{
+    CURRENT_CONFIRMED, NEW_CONFIRMED, begin_email_change, confirm_email, confirm_half,
+    find_session_start, finish_email_change, read_email_change, remove_unconfirmed_password,
+    request_mail, stamp_sent,
+};
 pub(super) use flow_state::{
     FlowRow, FoundFlow, exchange_code, find_code, insert_flow, set_code, take_flow,
 };

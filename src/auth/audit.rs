@@ -17,6 +17,14 @@ pub(super) enum Action {
     IdentityLinked,
     IdentityUnlinked,
     IdentityRefused,
+    ConfirmationRequested,
+    RecoveryRequested,
+    ReauthenticateRequested,
+    EmailChangeRequested,
+    Invited,
+    InviteAccepted,
+    Confirmed,
+    VerificationFailed,
 }
 
 impl Action {
@@ -31,6 +39,14 @@ impl Action {
             Self::IdentityLinked => ("identity_linked", "user"),
             Self::IdentityUnlinked => ("identity_unlinked", "user"),
             Self::IdentityRefused => ("identity_refused", "user"),
+            Self::ConfirmationRequested => ("user_confirmation_requested", "user"),
+            Self::RecoveryRequested => ("user_recovery_requested", "user"),
+            Self::ReauthenticateRequested => ("user_reauthenticate_requested", "user"),
+            Self::EmailChangeRequested => ("user_email_change_requested", "user"),
+            Self::Invited => ("user_invited", "team"),
+            Self::InviteAccepted => ("invite_accepted", "account"),
+            Self::Confirmed => ("user_confirmed", "account"),
+            Self::VerificationFailed => ("verification_failed", "account"),
         }
     }
 }

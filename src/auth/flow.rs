@@ -185,6 +185,7 @@ pub(super) async fn issue_code(
     tokens: Option<&ProviderTokens>,
 ) -> Result<String, AuthError> {
     let (code, now) = (random_token::<32>(), auth.clock().now());
+    let code_hash = token_hash(&code);
     let sealed = tokens.map(|tokens| {
         let plain = serde_json::to_vec(tokens).expect("tokens are JSON");
         auth.secrets().seal(&plain, flow_id.as_bytes())
@@ -240,9 +241,9 @@ pub(super) async fn exchange(
             identity.link(auth, &tx, flow.user_id, client).await?;
         }
         let opened = sign_in::open(auth, &tx, flow.user_id, method, client).await?;
-        Ok(Some((opened, tokens)))
+        Ok::<_, AuthError>(Some((opened, tokens)))
     };
-    let exchanged: Result<_, AuthError> = exchanged.await;
+    let exchanged = exchanged.await;
     let Some((opened, tokens)) = tx.finish(exchanged).await? else {
         return Err(refusal(auth, &code_hash).await?);
     };

@@ -20,14 +20,17 @@ mod audit;
 mod buckets;
 mod claims;
 mod duration;
+mod email;
 mod error;
 mod flow;
 mod hooks;
 mod landing;
 mod limits;
+mod mail_limits;
 mod metadata;
 mod model;
 mod oauth;
+mod one_time_token;
 mod password;
 mod queries;
 mod redirect;
@@ -55,6 +58,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::db::{Db, DbError, SqlState};
 use crate::http::Outbound;
+use crate::jobs::Handlers;
 use crate::mail::Mailer;
 use crate::telemetry::Metrics;
 
@@ -133,6 +137,11 @@ impl Auth {
             extensions,
             passwords,
         })))
+    }
+
+    /// Adds the kinds of jobs with which the service writes mails.
+    pub fn add_to(&self, handlers: Handlers) -> Handlers {
+        email::deliver::add_to(self, handlers)
     }
 
     fn db(&self) -> &Db {

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::policy::{self, Decision};
 use super::profile::Profile;
 use crate::auth::audit::{self, Action};
+use crate::auth::email::sign_up::Confirmation;
 use crate::auth::flow::{self, ProviderTokens};
 use crate::auth::hooks::HookContext;
 use crate::auth::model::{Client, User};
@@ -24,6 +25,8 @@ pub(super) struct Arrival<'a> {
     pub(super) provider: &'a str,
     /// Whether its users need no address.
     pub(super) email_optional: bool,
+    /// Where the sign-in leads to, if it is more than a call.
+    pub(super) redirect_to: Option<&'a str>,
     pub(super) profile: &'a Profile,
     pub(super) client: &'a Client,
 }
@@ -229,6 +232,8 @@ async fn create(
     let hooks = auth.extensions();
     hooks.emit(tx, Event::UserSignup, (&user, now)).await?;
     if profile.email.is_some() && must_confirm {
+        let confirmation = Confirmation::parse(auth, arrival.redirect_to, (None, None))?;
+        confirmation.send(auth, tx, &user, arrival.client).await?;
         return Ok(Step::Refused(needs_verification()));
     }
     finish(auth, tx, arrival, end, user.id).await

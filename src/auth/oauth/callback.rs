@@ -182,6 +182,7 @@ async fn run_to_end(
     let arrival = Arrival {
         provider: provider.name(),
         email_optional: provider.settings.email_optional,
+        redirect_to: Some(&flow.redirect_to),
         profile: &profile,
         client,
     };

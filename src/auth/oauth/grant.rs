@@ -89,6 +89,7 @@ pub(in crate::auth) async fn sign_in(
     let arrival = Arrival {
         provider: provider.name(),
         email_optional: provider.settings.email_optional,
+        redirect_to: None,
         profile: &profile,
         client,
     };

@@ -55,6 +55,7 @@ impl PendingIdentity {
         let arrival = Arrival {
             provider: &self.provider,
             email_optional: true,
+            redirect_to: None,
             profile: &profile,
             client,
         };

@@ -1,12 +1,14 @@
 //! From HTTP to the services and back.
 
 mod admin_users;
-mod bearer;
+pub(super) mod bearer;
 mod logout;
+mod mail;
 mod meta;
 mod signup;
 mod token;
 mod user;
+mod verify;
 mod version;
 
 use axum::Router;
@@ -37,6 +39,9 @@ pub fn router(auth: Auth) -> Router {
                 .put(admin_users::update)
                 .delete(admin_users::delete),
         )
+        .merge(super::oauth::routes())
+        .merge(mail::routes())
+        .merge(verify::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(version::layer))

@@ -14,6 +14,15 @@ pub(super) enum Action {
     Modified,
     UpdatedPassword,
     Deleted,
+    FactorInProgress,
+    ChallengeCreated,
+    VerificationAttempted,
+    FactorUnenrolled,
+    FactorDeleted,
+    RecoveryCodesGenerated,
+    PasskeyCreated,
+    PasskeyUpdated,
+    PasskeyDeleted,
 }
 
 impl Action {
@@ -25,6 +34,15 @@ impl Action {
             Self::Modified => ("user_modified", "user"),
             Self::UpdatedPassword => ("user_updated_password", "user"),
             Self::Deleted => ("user_deleted", "team"),
+            Self::FactorInProgress => ("factor_in_progress", "factor"),
+            Self::ChallengeCreated => ("challenge_created", "factor"),
+            Self::VerificationAttempted => ("verification_attempted", "factor"),
+            Self::FactorUnenrolled => ("factor_unenrolled", "factor"),
+            Self::FactorDeleted => ("factor_deleted", "factor"),
+            Self::RecoveryCodesGenerated => ("recovery_codes_generated", "factor"),
+            Self::PasskeyCreated => ("passkey_created", "user"),
+            Self::PasskeyUpdated => ("passkey_updated", "user"),
+            Self::PasskeyDeleted => ("passkey_deleted", "user"),
         }
     }
 }

@@ -31,6 +31,8 @@ pub(super) enum Limited {
     Token,
     /// Sign-up.
     SignUp,
+    /// Challenges and answers of second factors and passkeys.
+    Mfa,
 }
 
 impl Limited {
@@ -38,6 +40,7 @@ impl Limited {
         match self {
             Self::Token => "token",
             Self::SignUp => "signup",
+            Self::Mfa => "mfa",
         }
     }
 
@@ -45,6 +48,7 @@ impl Limited {
         match self {
             Self::Token => settings.rate_limit_token_per_window,
             Self::SignUp => settings.rate_limit_signup_per_window,
+            Self::Mfa => settings.rate_limit_mfa_per_window,
         }
     }
 }

@@ -24,7 +24,9 @@ mod error;
 mod hooks;
 mod limits;
 mod metadata;
+mod mfa;
 mod model;
+mod passkeys;
 mod password;
 mod queries;
 mod refresh_token;
@@ -34,6 +36,7 @@ mod sign_in;
 mod signup;
 mod token;
 mod user;
+mod webauthn;
 
 use std::sync::Arc;
 
@@ -43,7 +46,7 @@ pub use admin::{ListUsers, NewAccount, add_user, list_users, remove_user};
 pub use claims::{ClaimsContext, ClaimsProvider};
 pub use error::AuthError;
 pub use hooks::{AfterHook, Extensions, Hook, HookContext, HookRejection, UserEvent};
-pub use model::{Client, Identity, TokenResponse, User, UserPage};
+pub use model::{Client, Factor, Identity, TokenResponse, User, UserPage};
 pub use routes::router;
 
 use crate::clock::Clock;
@@ -81,13 +84,14 @@ struct Inner {
     config: config::Handle,
     mac_key: refresh_token::MacKey,
     limits: limits::Limits,
+    mfa_secrets: mfa::Secrets,
     extensions: Extensions,
     passwords: password::Passwords,
 }
 
 impl Auth {
-    /// Builds the service. `secret` authenticates refresh tokens and hides addresses in the tables of the limits; it must
-    /// be the same on all nodes.
+    /// Builds the service. `secret` authenticates refresh tokens, hides addresses in the tables of the limits and seals
+    /// what second factors are made of; it must be the same on all nodes.
     ///
     /// # Errors
     /// [`AuthError::Internal`] when the settings of argon2 cannot be used.
@@ -108,6 +112,7 @@ impl Auth {
             config,
             mac_key: refresh_token::MacKey::new(secret),
             limits: limits::Limits::new(secret),
+            mfa_secrets: mfa::Secrets::new(secret),
             extensions,
             passwords,
         })))
@@ -131,6 +136,10 @@ impl Auth {
 
     fn limits(&self) -> &limits::Limits {
         &self.0.limits
+    }
+
+    fn mfa_secrets(&self) -> &mfa::Secrets {
+        &self.0.mfa_secrets
     }
 
     fn extensions(&self) -> &Extensions {

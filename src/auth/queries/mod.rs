@@ -39,7 +39,8 @@ macro_rules! user_columns {
             banned_until!(),
             "
        , u.deleted_at
-       , u.is_anonymous"
+       , u.is_anonymous
+       , u.factors"
         )
     };
 }
@@ -58,6 +59,8 @@ macro_rules! identity_columns {
 }
 
 mod limits;
+pub(super) mod mfa;
+pub(super) mod passkeys;
 mod refresh;
 mod rows;
 mod session;
@@ -77,7 +80,8 @@ pub(super) use session::{
 };
 pub(super) use user::{
     Credentials, Device, LiveSession, NewUser, UserChange, count_users, delete_user,
-    find_credentials, find_credentials_by_email, find_credentials_by_phone, find_user, insert_user,
+    find_credentials, find_credentials_by_email, find_credentials_by_phone, find_user,
+    find_user_in, insert_user,
     list_users, read_user, soft_delete_user, update_user, write_identity,
 };
 

@@ -150,8 +150,8 @@ pub(in crate::auth) async fn list_credential_ids(
      where f.user_id = $1
        and f.web_authn_credential is not null";
     let rows = tx.query(sql, &[&user_id]).await?;
-    let ids = rows.iter().map(|row| row.get("credential_id"));
-    Ok(ids.flatten().collect())
+    let id = |row: &Row| row.get::<_, Option<String>>("credential_id");
+    Ok(rows.iter().filter_map(id).collect())
 }
 
 /// A challenge that is put to a factor.

@@ -121,7 +121,9 @@ mod tests {
         config.auth.webauthn_rp_origins = rp_origins.iter().map(|&o| o.to_owned()).collect();
         let built = build(&config)?;
         let origins = built.get_allowed_origins().iter();
-        let mut origins: Vec<_> = origins.map(|url| url.origin().ascii_serialization()).collect();
+        let mut origins: Vec<_> = origins
+            .map(|url| url.origin().ascii_serialization())
+            .collect();
         origins.dedup();
         Some(origins)
     }
@@ -131,7 +133,10 @@ mod tests {
         let site = "https://app.example.com/welcome";
         let found = |origin: &str| Some(vec![origin.to_owned()]);
         assert_eq!(origins(site, None, &[]), found("https://app.example.com"));
-        assert_eq!(origins(site, Some("example.com"), &[]), found("https://app.example.com"));
+        assert_eq!(
+            origins(site, Some("example.com"), &[]),
+            found("https://app.example.com")
+        );
         assert_eq!(origins(site, Some("other.com"), &[]), None);
         assert_eq!(
             origins(site, Some("other.com"), &["https://www.other.com"]),

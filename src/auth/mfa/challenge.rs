@@ -65,7 +65,9 @@ async fn challenge_in(
     let (question, state) = match factor.kind.as_str() {
         "webauthn" => {
             let known = queries::mfa::list_credential_ids(tx, subject.user.id).await?;
-            let known = known.iter().filter_map(|id| URL_SAFE_NO_PAD.decode(id).ok());
+            let known = known
+                .iter()
+                .filter_map(|id| URL_SAFE_NO_PAD.decode(id).ok());
             let (question, state) = webauthn::ask(auth, &subject.user, &factor, known.collect())?;
             (Some(question), Some(state))
         }

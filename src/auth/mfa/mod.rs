@@ -104,11 +104,7 @@ impl Subject {
     ///
     /// # Errors
     /// As [`Subject::new`].
-    pub(super) async fn lock(
-        auth: &Auth,
-        tx: &Tx,
-        bearer: Bearer<'_>,
-    ) -> Result<Self, AuthError> {
+    pub(super) async fn lock(auth: &Auth, tx: &Tx, bearer: Bearer<'_>) -> Result<Self, AuthError> {
         queries::mfa::lock_user(tx, bearer.user_id).await?;
         let found = queries::find_user_in(tx, bearer.user_id, bearer.session_id).await?;
         Self::new(auth, bearer, found)

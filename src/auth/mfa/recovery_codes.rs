@@ -245,7 +245,9 @@ async fn fill(
 fn new_code() -> String {
     let letter = |byte: &u8| char::from(ALPHABET[usize::from(byte % 32)]);
     let bytes: [u8; LENGTH] = random_bytes();
-    let groups = bytes.chunks(4).map(|group| group.iter().map(letter).collect());
+    let groups = bytes
+        .chunks(4)
+        .map(|group| group.iter().map(letter).collect());
     groups.collect::<Vec<String>>().join("-")
 }
 

@@ -139,10 +139,7 @@ async fn verify_factor(
     Ok(Json(tokens))
 }
 
-async fn show_codes(
-    caller: SignedIn,
-    State(auth): State<Auth>,
-) -> Result<Json<Status>, ApiError> {
+async fn show_codes(caller: SignedIn, State(auth): State<Auth>) -> Result<Json<Status>, ApiError> {
     let status = recovery_codes::status(&auth, caller.bearer()).await?;
     Ok(Json(status))
 }

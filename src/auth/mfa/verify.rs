@@ -148,7 +148,9 @@ async fn prove_credential(
     let is_right = tx.finish(accepted).await?;
     checked?;
     if !is_right {
-        return Err(verification_failed("The authenticator may have been copied"));
+        return Err(verification_failed(
+            "The authenticator may have been copied",
+        ));
     }
     Ok(Proof {
         factor_id,
@@ -160,7 +162,8 @@ fn check_age(made_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<(), A
     let message = "MFA factor with the provided challenge ID not found";
     let made_at = made_at.ok_or(AuthError::Refused(ErrorCode::MfaFactorNotFound, message))?;
     if made_at <= now - PATIENCE {
-        let message = "MFA challenge has expired, verify against another challenge or create a new challenge";
+        let message =
+            "MFA challenge has expired, verify against another challenge or create a new challenge";
         return Err(AuthError::Refused(ErrorCode::MfaChallengeExpired, message));
     }
     Ok(())

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 use uuid::Uuid;
-use webauthn_rs::prelude::{Passkey as Credential, PasskeyRegistration, RegisterPublicKeyCredential};
+use webauthn_rs::prelude::{
+    Passkey as Credential, PasskeyRegistration, RegisterPublicKeyCredential,
+};
 
 use super::{Challenge, PATIENCE, Passkey, check_enabled, internal, refused, state};
 use crate::auth::audit::{self, Action};

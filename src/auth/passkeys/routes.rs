@@ -88,10 +88,7 @@ async fn authenticated(
     Ok(Json(tokens))
 }
 
-async fn list(
-    caller: SignedIn,
-    State(auth): State<Auth>,
-) -> Result<Json<Vec<Passkey>>, ApiError> {
+async fn list(caller: SignedIn, State(auth): State<Auth>) -> Result<Json<Vec<Passkey>>, ApiError> {
     Ok(Json(manage::list(&auth, caller.bearer()).await?))
 }
 

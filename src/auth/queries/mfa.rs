@@ -495,7 +495,7 @@ pub(in crate::auth) async fn replace_recovery_codes(
       (factor_id, code_hash)
     select $1
          , hash
-      from unnest($2) as new (hash)";
+      from unnest($2::bytea[]) as new (hash)";
     tx.execute(sql, &[&factor_id, &hashes, &at]).await
 }
 

@@ -81,8 +81,8 @@ pub(super) use session::{
 pub(super) use user::{
     Credentials, Device, LiveSession, NewUser, UserChange, count_users, delete_user,
     find_credentials, find_credentials_by_email, find_credentials_by_phone, find_user,
-    find_user_in, insert_user,
-    list_users, read_user, soft_delete_user, update_user, write_identity,
+    find_user_in, insert_user, list_users, read_user, soft_delete_user, update_user,
+    write_identity,
 };
 
 use super::model::Client;

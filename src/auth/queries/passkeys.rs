@@ -29,10 +29,7 @@ fn passkey(row: &Row) -> Passkey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::auth) enum Purpose {
     /// A user, in a session, adds a passkey.
-    Registration {
-        user_id: Uuid,
-        session_id: Uuid,
-    },
+    Registration { user_id: Uuid, session_id: Uuid },
     /// Somebody signs in.
     Authentication,
 }

@@ -28,7 +28,9 @@ async fn register(app: &App, access_token: &str, challenge_id: &str, made: Value
 
 async fn ask(app: &App) -> Reply {
     let body = json!({"gotrue_meta_security": {}});
-    app.post("/passkeys/authentication/options", body).await.ok()
+    app.post("/passkeys/authentication/options", body)
+        .await
+        .ok()
 }
 
 async fn sign_in(app: &App, asked: &Reply, used: Value) -> Reply {
@@ -85,7 +87,10 @@ async fn a_passkey_signs_in_without_a_name_or_a_password() {
     assert_eq!(session.text("/user/email"), "bo@example.com");
     let claims = claims(session.access_token());
     assert_eq!(claims["aal"], "aal2");
-    assert_eq!(claims["amr"], json!([{"method": "passkey", "timestamp": app.clock.now().timestamp()}]));
+    assert_eq!(
+        claims["amr"],
+        json!([{"method": "passkey", "timestamp": app.clock.now().timestamp()}])
+    );
     app.get_user(session.access_token()).await.ok();
     app.refresh(session.refresh_token()).await.ok();
     let listed = app
@@ -188,7 +193,10 @@ async fn a_question_is_for_one_purpose_one_session_and_one_answer() {
     let used = ana.answer(&asked);
     let uses = (0..6).map(|_| sign_in(&app, &asked, used.clone()));
     let replies = join_all(uses).await;
-    assert_eq!(replies.iter().filter(|reply| reply.status == 200).count(), 1);
+    assert_eq!(
+        replies.iter().filter(|reply| reply.status == 200).count(),
+        1
+    );
     sign_in(&app, &asked, used).await.refused(404, UNKNOWN);
 
     // A question of a sign-in for a registration, and the reverse.
@@ -323,7 +331,10 @@ async fn the_service_key_sees_and_removes_passkeys() {
     let one = format!("{path}/{}", ana.passkey_id);
     let removed = app.admin("DELETE", &one, json!({})).await;
     assert_eq!(removed.status, 204);
-    assert_eq!(app.admin("GET", &path, json!({})).await.ok().body, json!([]));
+    assert_eq!(
+        app.admin("GET", &path, json!({})).await.ok().body,
+        json!([])
+    );
     app.admin("DELETE", &one, json!({}))
         .await
         .refused(404, "webauthn_credential_not_found");
@@ -343,7 +354,9 @@ async fn banned_and_deleted_users_do_not_come_in_with_passkeys() {
         .ok();
     let asked = ask(&app).await;
     let used = ana.answer(&asked);
-    sign_in(&app, &asked, used).await.refused(400, "user_banned");
+    sign_in(&app, &asked, used)
+        .await
+        .refused(400, "user_banned");
     app.admin("DELETE", &path, json!({"should_soft_delete": true}))
         .await
         .ok();

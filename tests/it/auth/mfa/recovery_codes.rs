@@ -25,7 +25,11 @@ async fn a_code_stands_in_for_a_lost_factor_once() {
     let app = App::new().await;
     let (raised, _) = app.with_totp("ana@example.com").await;
     // Without a body, as the library sends it.
-    let made = app.as_user("POST", PATH, raised.access_token()).send().await.ok();
+    let made = app
+        .as_user("POST", PATH, raised.access_token())
+        .send()
+        .await
+        .ok();
     assert_eq!(made.body["type"], "recovery_code");
     assert_eq!(made.body["friendly_name"], "Recovery codes");
     assert_eq!(made.body["total"], 10);
@@ -64,8 +68,13 @@ async fn parallel_use_of_a_code_succeeds_once() {
     let session = app.sign_in("ana@example.com", PASSWORD).await.ok();
     let uses = (0..6).map(|_| verify(&app, session.access_token(), &codes[0]));
     let replies = join_all(uses).await;
-    assert_eq!(replies.iter().filter(|reply| reply.status == 200).count(), 1);
-    let status = app.call("GET", PATH, raised.access_token(), json!({})).await;
+    assert_eq!(
+        replies.iter().filter(|reply| reply.status == 200).count(),
+        1
+    );
+    let status = app
+        .call("GET", PATH, raised.access_token(), json!({}))
+        .await;
     assert_eq!(status.ok().body["remaining"], 9);
 }
 

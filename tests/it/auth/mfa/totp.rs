@@ -75,7 +75,9 @@ async fn an_app_is_enrolled_and_verified_as_clients_do_it() {
         app.audit().await,
         "user_signedup factor_in_progress challenge_created verification_attempted verification_attempted"
     );
-    let listed = app.value("select authentication_method from auth.mfa_amr_claims order by created_at desc limit 1");
+    let listed = app.value(
+        "select authentication_method from auth.mfa_amr_claims order by created_at desc limit 1",
+    );
     assert_eq!(listed.await, "totp");
 }
 
@@ -209,9 +211,7 @@ async fn guesses_wait_longer_and_longer_and_end_the_session() {
         }
         app.advance(delay);
     }
-    app.get_user(access)
-        .await
-        .refused(403, "session_not_found");
+    app.get_user(access).await.refused(403, "session_not_found");
     let next = app.sign_in("ana@example.com", PASSWORD).await.ok();
     let access = next.access_token();
     let challenge = app.challenge(access, &totp.id).await;
@@ -248,9 +248,7 @@ async fn factors_have_a_limit_and_names_of_their_own() {
         app.call("POST", "/factors", access, body)
     };
     enroll("one").await.ok();
-    enroll("one")
-        .await
-        .refused(422, "mfa_factor_name_conflict");
+    enroll("one").await.refused(422, "mfa_factor_name_conflict");
     enroll("").await.ok();
     enroll("three")
         .await
@@ -285,11 +283,27 @@ async fn bad_input_is_told() {
     for (body, status, code) in [
         (json!({}), 400, "validation_failed"),
         (json!({"factor_type": "sms"}), 400, "validation_failed"),
-        (json!({"factor_type": "recovery_code"}), 400, "validation_failed"),
+        (
+            json!({"factor_type": "recovery_code"}),
+            400,
+            "validation_failed",
+        ),
         (json!({"factor_type": 7}), 400, "validation_failed"),
-        (json!({"factor_type": "phone", "phone": "+4912345"}), 422, "mfa_phone_enroll_not_enabled"),
-        (json!({"factor_type": "totp", "friendly_name": "a\0b"}), 400, "validation_failed"),
-        (json!({"factor_type": "totp", "friendly_name": "x".repeat(121)}), 400, "validation_failed"),
+        (
+            json!({"factor_type": "phone", "phone": "+4912345"}),
+            422,
+            "mfa_phone_enroll_not_enabled",
+        ),
+        (
+            json!({"factor_type": "totp", "friendly_name": "a\0b"}),
+            400,
+            "validation_failed",
+        ),
+        (
+            json!({"factor_type": "totp", "friendly_name": "x".repeat(121)}),
+            400,
+            "validation_failed",
+        ),
     ] {
         app.call("POST", "/factors", access, body)
             .await
@@ -310,7 +324,16 @@ async fn bad_input_is_told() {
             .await
             .refused(400, "validation_failed");
     }
-    for code in ["", "0", "+00000", "0000000", "00 000", "０００００0", "\0", "-00001"] {
+    for code in [
+        "",
+        "0",
+        "+00000",
+        "0000000",
+        "00 000",
+        "０００００0",
+        "\0",
+        "-00001",
+    ] {
         let challenge = app.challenge(access, &totp.id).await;
         app.advance(60);
         app.answer(access, &totp.id, &challenge, code)
@@ -372,7 +395,10 @@ async fn the_secret_is_sealed_and_shown_once() {
     let user = app.get_user(raised.access_token()).await.ok();
     let id = user.text("/id");
     let admin = app.admin("GET", &format!("/{id}"), json!({})).await.ok();
-    let listed = app.admin("GET", &format!("/{id}/factors"), json!({})).await.ok();
+    let listed = app
+        .admin("GET", &format!("/{id}/factors"), json!({}))
+        .await
+        .ok();
     for text in [&raised.body, &user.body, &admin.body, &listed.body] {
         assert!(!text.to_string().contains(&totp.secret) && !text.to_string().contains("secret"));
     }
@@ -388,7 +414,12 @@ async fn the_secret_is_sealed_and_shown_once() {
     );
     app.owner.batch_execute(&swap).await.unwrap();
     let challenge = app.challenge(other.access_token(), &swapped.id).await;
-    app.answer(other.access_token(), &swapped.id, &challenge, &totp.code(&app))
-        .await
-        .refused(500, "unexpected_failure");
+    app.answer(
+        other.access_token(),
+        &swapped.id,
+        &challenge,
+        &totp.code(&app),
+    )
+    .await
+    .refused(500, "unexpected_failure");
 }

@@ -27,7 +27,13 @@ async fn challenge(app: &App, access_token: &str, factor_id: &str) -> Reply {
     app.call("POST", &path, access_token, body).await.ok()
 }
 
-async fn answer(app: &App, access_token: &str, factor_id: &str, asked: &Reply, made: Value) -> Reply {
+async fn answer(
+    app: &App,
+    access_token: &str,
+    factor_id: &str,
+    asked: &Reply,
+    made: Value,
+) -> Reply {
     let path = format!("/factors/{factor_id}/verify");
     let body = json!({
         "challenge_id": asked.text("/id"),
@@ -72,13 +78,22 @@ async fn a_key_is_registered_and_then_proves_its_user() {
     assert_eq!(asked.body["type"], "webauthn");
     assert_eq!(asked.text("/webauthn/type"), "create");
     let options = public_key(&asked);
-    assert_eq!(options["rp"], json!({"id": "localhost", "name": "localhost"}));
+    assert_eq!(
+        options["rp"],
+        json!({"id": "localhost", "name": "localhost"})
+    );
     assert_eq!(options["user"]["name"], "ana@example.com");
-    assert_eq!(options["authenticatorSelection"]["userVerification"], "required");
+    assert_eq!(
+        options["authenticatorSelection"]["userVerification"],
+        "required"
+    );
 
     let mut registered = register(&app, "bo@example.com").await;
     let first = claims(registered.session.access_token());
-    assert_eq!((&first["aal"], &first["amr"][0]["method"]), (&json!("aal2"), &json!("mfa/webauthn")));
+    assert_eq!(
+        (&first["aal"], &first["amr"][0]["method"]),
+        (&json!("aal2"), &json!("mfa/webauthn"))
+    );
     let user_id = registered.session.text("/user/id").to_owned();
     let session = app.sign_in("bo@example.com", PASSWORD).await.ok();
     let access = session.access_token();
@@ -86,13 +101,23 @@ async fn a_key_is_registered_and_then_proves_its_user() {
     assert_eq!(asked.text("/webauthn/type"), "request");
     let options = public_key(&asked);
     assert_eq!(options["rpId"], "localhost");
-    assert_eq!(options["allowCredentials"][0]["id"], registered.credential_id);
-    let used = registered.key.get(&options, &registered.credential_id, &user_id);
-    let raised = answer(&app, access, &registered.factor_id, &asked, used).await.ok();
+    assert_eq!(
+        options["allowCredentials"][0]["id"],
+        registered.credential_id
+    );
+    let used = registered
+        .key
+        .get(&options, &registered.credential_id, &user_id);
+    let raised = answer(&app, access, &registered.factor_id, &asked, used)
+        .await
+        .ok();
     assert_eq!(claims(raised.access_token())["aal"], "aal2");
     let user = app.get_user(raised.access_token()).await.ok();
     let shown = user.body["factors"].to_string();
-    assert!(!shown.contains("cred") && !shown.contains(&registered.credential_id), "{shown}");
+    assert!(
+        !shown.contains("cred") && !shown.contains(&registered.credential_id),
+        "{shown}"
+    );
 }
 
 /// Attack 38 for second factors; each line is one check of the library, or of ours around it.
@@ -115,7 +140,9 @@ async fn forged_answers_are_refused() {
     // A page of somebody else.
     let question = asked().await;
     registered.key.origin = "http://localhost.evil.example".parse().unwrap();
-    let used = registered.key.get(&public_key(&question), credential_id, &user_id);
+    let used = registered
+        .key
+        .get(&public_key(&question), credential_id, &user_id);
     refuse(&question, used).await;
     registered.key.origin = super::support::ORIGIN.parse().unwrap();
 
@@ -140,27 +167,43 @@ async fn forged_answers_are_refused() {
     refuse(&question, used).await;
     let question = asked().await;
     let stranger = "00000000-0000-4000-8000-000000000000";
-    let used = registered.key.get(&public_key(&question), credential_id, stranger);
+    let used = registered
+        .key
+        .get(&public_key(&question), credential_id, stranger);
     refuse(&question, used).await;
 
     // The answer to another question.
     let (question, another) = (asked().await, asked().await);
-    let used = registered.key.get(&public_key(&another), credential_id, &user_id);
+    let used = registered
+        .key
+        .get(&public_key(&another), credential_id, &user_id);
     refuse(&question, used).await;
 
     // A signature that was changed.
     let question = asked().await;
-    let mut used = registered.key.get(&public_key(&question), credential_id, &user_id);
+    let mut used = registered
+        .key
+        .get(&public_key(&question), credential_id, &user_id);
     let signature = used["response"]["signature"].as_str().unwrap().to_owned();
     let last = if signature.ends_with('A') { 'B' } else { 'A' };
     used["response"]["signature"] = json!(format!("{}{last}", &signature[..signature.len() - 2]));
     let reply = answer(&app, access, factor_id, &question, used).await;
-    assert!([400, 422].contains(&reply.status.as_u16()), "{}", reply.body);
+    assert!(
+        [400, 422].contains(&reply.status.as_u16()),
+        "{}",
+        reply.body
+    );
 
     // Nobody was raised; the honest answer still is.
-    assert_eq!(app.value("select aal from auth.sessions order by created_at desc, aal limit 1").await, "aal1");
+    assert_eq!(
+        app.value("select aal from auth.sessions order by created_at desc, aal limit 1")
+            .await,
+        "aal1"
+    );
     let question = asked().await;
-    let used = registered.key.get(&public_key(&question), credential_id, &user_id);
+    let used = registered
+        .key
+        .get(&public_key(&question), credential_id, &user_id);
     answer(&app, access, factor_id, &question, used).await.ok();
 }
 
@@ -173,13 +216,19 @@ async fn a_question_takes_one_answer_right_or_wrong() {
     let access = registered.session.access_token().to_owned();
     let factor_id = registered.factor_id.clone();
     let question = challenge(&app, &access, &factor_id).await;
-    let used = registered.key.get(&public_key(&question), &registered.credential_id, &user_id);
-    answer(&app, &access, &factor_id, &question, used.clone()).await.ok();
+    let used = registered
+        .key
+        .get(&public_key(&question), &registered.credential_id, &user_id);
+    answer(&app, &access, &factor_id, &question, used.clone())
+        .await
+        .ok();
     answer(&app, &access, &factor_id, &question, used)
         .await
         .refused(404, "mfa_factor_not_found");
     let question = challenge(&app, &access, &factor_id).await;
-    let used = registered.key.get(&public_key(&question), &registered.credential_id, &user_id);
+    let used = registered
+        .key
+        .get(&public_key(&question), &registered.credential_id, &user_id);
     let mut wrong = used.clone();
     wrong["response"]["clientDataJSON"] = json!("e30");
     answer(&app, &access, &factor_id, &question, wrong)
@@ -190,7 +239,9 @@ async fn a_question_takes_one_answer_right_or_wrong() {
         .refused(404, "mfa_factor_not_found");
     let question = challenge(&app, &access, &factor_id).await;
     app.advance(300);
-    let used = registered.key.get(&public_key(&question), &registered.credential_id, &user_id);
+    let used = registered
+        .key
+        .get(&public_key(&question), &registered.credential_id, &user_id);
     answer(&app, &access, &factor_id, &question, used)
         .await
         .refused(422, "mfa_challenge_expired");
@@ -207,8 +258,12 @@ async fn a_counter_that_does_not_grow_is_refused() {
     let factor_id = registered.factor_id.clone();
     let one = challenge(&app, &access, &factor_id).await;
     let two = challenge(&app, &access, &factor_id).await;
-    let low = registered.key.get(&public_key(&one), &registered.credential_id, &user_id);
-    let high = registered.key.get(&public_key(&two), &registered.credential_id, &user_id);
+    let low = registered
+        .key
+        .get(&public_key(&one), &registered.credential_id, &user_id);
+    let high = registered
+        .key
+        .get(&public_key(&two), &registered.credential_id, &user_id);
     answer(&app, &access, &factor_id, &two, high).await.ok();
     answer(&app, &access, &factor_id, &one, low)
         .await
@@ -263,7 +318,11 @@ async fn answers_of_the_wrong_form_are_told() {
     let app = App::new().await;
     let registered = register(&app, "ana@example.com").await;
     let access = registered.session.access_token();
-    for made in [json!({}), json!(7), json!({"id": "x", "rawId": "?", "response": {}, "type": "y"})] {
+    for made in [
+        json!({}),
+        json!(7),
+        json!({"id": "x", "rawId": "?", "response": {}, "type": "y"}),
+    ] {
         let asked = challenge(&app, access, &registered.factor_id).await;
         answer(&app, access, &registered.factor_id, &asked, made)
             .await

@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::verify::{Proof, log, raise};
-use super::{Subject, factor_not_found, failures, friendly_name, unenroll, verification_failed};
+use super::verify::{Attempt, conclude, log};
+use super::{Subject, factor_not_found, failures, friendly_name, unenroll};
 use crate::auth::audit::{self, Action};
 use crate::auth::limits::{self, Limited, Origin};
 use crate::auth::model::{Client, Factor, TokenResponse};
@@ -149,24 +149,24 @@ pub(super) async fn verify(
     let tx = auth.db().auth().begin().await?;
     let used = use_up(auth, &tx, bearer, code, client).await;
     // A wrong code is committed too: it counts.
-    let Some(factor_id) = tx.finish(used).await? else {
-        return Err(verification_failed("Invalid recovery code entered"));
-    };
-    let proof = Proof {
+    let (factor_id, is_right) = tx.finish(used).await?;
+    let attempt = Attempt {
         factor_id,
+        is_right,
         method: "mfa/recovery_code",
+        refusal: "Invalid recovery code entered",
     };
-    raise(auth, bearer, &proof, client).await
+    conclude(auth, bearer, &attempt, client).await
 }
 
-/// `None` when the code is wrong.
+/// The factor, and whether the code was right.
 async fn use_up(
     auth: &Auth,
     tx: &Tx,
     bearer: Bearer<'_>,
     code: &str,
     client: &Client,
-) -> Result<Option<Uuid>, AuthError> {
+) -> Result<(Uuid, bool), AuthError> {
     let subject = Subject::lock(auth, tx, bearer).await?;
     let found = queries::mfa::find_recovery_factor(tx, subject.user.id).await?;
     let factor = found.ok_or_else(factor_not_found)?;
@@ -177,7 +177,7 @@ async fn use_up(
         failures::count(tx, &subject, &factor).await?;
     }
     log(tx, &subject, (factor.id, used > 0), client).await?;
-    Ok((used > 0).then_some(factor.id))
+    Ok((factor.id, used > 0))
 }
 
 fn check_enroll_enabled(auth: &Auth) -> Result<(), AuthError> {

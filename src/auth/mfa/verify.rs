@@ -26,10 +26,14 @@ pub(super) enum Answer {
     Credential(Value),
 }
 
-/// A factor that was proven, and what claim `amr` calls that.
-pub(super) struct Proof {
+/// An answer that was looked at and used up, and counted if it was wrong.
+pub(super) struct Attempt {
     pub(super) factor_id: Uuid,
+    pub(super) is_right: bool,
+    /// What claim `amr` calls the factor.
     pub(super) method: &'static str,
+    /// What is said when the answer was wrong.
+    pub(super) refusal: &'static str,
 }
 
 /// Checks an answer and gives the session new tokens, at `aal2`. A factor that was begun protects the account from now
@@ -46,31 +50,48 @@ pub(super) async fn verify(
     (client, origin): (&Client, Origin),
 ) -> Result<TokenResponse, AuthError> {
     limits::count(auth, Limited::Mfa, origin).await?;
-    let proof = match answer {
-        Answer::Code(code) => prove_code(auth, bearer, ids, &code, client).await?,
-        Answer::Credential(answer) => prove_credential(auth, bearer, ids, answer, client).await?,
+    let attempt = match answer {
+        Answer::Code(code) => try_code(auth, bearer, ids, &code, client).await?,
+        Answer::Credential(answer) => try_credential(auth, bearer, ids, answer, client).await?,
     };
-    raise(auth, bearer, &proof, client).await
+    conclude(auth, bearer, &attempt, client).await
 }
 
-async fn prove_code(
+/// Raises the session, or says that the answer was wrong. No connection is held here, and nothing is undecided but what
+/// follows: the place to ask whoever has a say.
+///
+/// # Errors
+/// `mfa_verification_failed`; those of [`raise`].
+pub(super) async fn conclude(
+    auth: &Auth,
+    bearer: Bearer<'_>,
+    attempt: &Attempt,
+    client: &Client,
+) -> Result<TokenResponse, AuthError> {
+    if attempt.is_right {
+        raise(auth, bearer, attempt, client).await
+    } else {
+        Err(verification_failed(attempt.refusal))
+    }
+}
+
+async fn try_code(
     auth: &Auth,
     bearer: Bearer<'_>,
     ids: (Uuid, Uuid),
     code: &str,
     client: &Client,
-) -> Result<Proof, AuthError> {
+) -> Result<Attempt, AuthError> {
     let tx = auth.db().auth().begin().await?;
     let is_right = check_code(auth, &tx, bearer, ids, code, client).await;
     // A wrong code is committed too: it counts.
-    if tx.finish(is_right).await? {
-        Ok(Proof {
-            factor_id: ids.0,
-            method: "totp",
-        })
-    } else {
-        Err(verification_failed("Invalid TOTP code entered"))
-    }
+    let is_right = tx.finish(is_right).await?;
+    Ok(Attempt {
+        factor_id: ids.0,
+        is_right,
+        method: "totp",
+        refusal: "Invalid TOTP code entered",
+    })
 }
 
 async fn check_code(
@@ -106,13 +127,13 @@ async fn check_code(
     Ok(is_right)
 }
 
-async fn prove_credential(
+async fn try_credential(
     auth: &Auth,
     bearer: Bearer<'_>,
     (factor_id, challenge_id): (Uuid, Uuid),
     answer: Value,
     client: &Client,
-) -> Result<Proof, AuthError> {
+) -> Result<Attempt, AuthError> {
     let tx = auth.db().auth().begin().await?;
     let taken = async {
         let subject = Subject::lock(auth, &tx, bearer).await?;
@@ -128,33 +149,31 @@ async fn prove_credential(
     let (factor, taken, now) = tx.finish(taken).await?;
     check_age(taken.as_ref().map(|(made_at, _)| *made_at), now)?;
     let state = taken.and_then(|(_, state)| state).unwrap_or_default();
-    let checked = webauthn::check(auth, bearer.user_id, &factor, state, answer);
-
+    let checked = match webauthn::check(auth, bearer.user_id, &factor, state, answer) {
+        Ok(credential) => Some(credential),
+        Err(AuthError::Refused(..)) => None,
+        Err(error) => return Err(error),
+    };
     let tx = auth.db().auth().begin().await?;
     let accepted = async {
         let subject = Subject::lock(auth, &tx, bearer).await?;
         let is_right = match &checked {
-            Ok(credential) => {
-                let (value, sign_count) = (&credential.value, credential.sign_count);
+            Some(credential) => {
                 let which = (factor_id, factor.is_verified);
+                let (value, sign_count) = (&credential.value, credential.sign_count);
                 queries::mfa::accept_credential(&tx, which, value, sign_count).await? > 0
             }
-            Err(_) => false,
+            None => false,
         };
         log(&tx, &subject, (factor_id, is_right), client).await?;
         Ok::<_, AuthError>(is_right)
     };
     let accepted = accepted.await;
-    let is_right = tx.finish(accepted).await?;
-    checked?;
-    if !is_right {
-        return Err(verification_failed(
-            "The authenticator may have been copied",
-        ));
-    }
-    Ok(Proof {
+    Ok(Attempt {
         factor_id,
+        is_right: tx.finish(accepted).await?,
         method: "mfa/webauthn",
+        refusal: webauthn::REFUSAL,
     })
 }
 
@@ -187,27 +206,27 @@ pub(super) async fn log(
 ///
 /// # Errors
 /// Those of [`Subject::lock`]; `mfa_factor_not_found` when the factor has gone meanwhile; [`AuthError::Issuance`].
-pub(super) async fn raise(
+async fn raise(
     auth: &Auth,
     bearer: Bearer<'_>,
-    proof: &Proof,
+    attempt: &Attempt,
     client: &Client,
 ) -> Result<TokenResponse, AuthError> {
     let tx = auth.db().auth().begin().await?;
-    let raised = raise_in(auth, &tx, bearer, proof, client).await;
+    let raised = raise_in(auth, &tx, bearer, attempt, client).await;
     let (user, session) = tx.finish(raised).await?;
-    token::issue(auth, user, &session, proof.method).await
+    token::issue(auth, user, &session, attempt.method).await
 }
 
 async fn raise_in(
     auth: &Auth,
     tx: &Tx,
     bearer: Bearer<'_>,
-    proof: &Proof,
+    attempt: &Attempt,
     client: &Client,
 ) -> Result<(User, Session), AuthError> {
     let subject = Subject::lock(auth, tx, bearer).await?;
-    let (user_id, factor_id) = (subject.user.id, proof.factor_id);
+    let (user_id, factor_id) = (subject.user.id, attempt.factor_id);
     let factor = queries::mfa::find_factor(tx, user_id, factor_id).await?;
     let factor = factor.ok_or_else(factor_not_found)?;
     if !factor.is_verified {
@@ -218,7 +237,7 @@ async fn raise_in(
     let raised = Raised {
         session_id: subject.session_id,
         factor_id,
-        method: proof.method,
+        method: attempt.method,
         known_counter: bearer.jti.and_then(claims::counter).unwrap_or(0),
         at: subject.now,
     };

@@ -15,6 +15,9 @@ use crate::auth::queries::mfa::FactorRow;
 use crate::auth::webauthn::{excluded, names, parse, relying_party, stored, to_value};
 use crate::auth::{Auth, AuthError};
 
+/// What is said to a wrong answer.
+pub(super) const REFUSAL: &str = "The authenticator's answer does not verify";
+
 /// What an answer is checked against. It never leaves the server.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -108,7 +111,7 @@ pub(super) fn check(
 /// The reason is for the log: it would tell an attacker which part of a forgery to improve.
 fn refused(error: &WebauthnError) -> AuthError {
     tracing::info!(error = %error, "an authenticator's answer was refused");
-    verification_failed("The authenticator's answer does not verify")
+    verification_failed(REFUSAL)
 }
 
 fn internal(error: &WebauthnError) -> AuthError {

@@ -34,7 +34,7 @@ pub(super) async fn options(auth: &Auth, origin: Origin) -> Result<Challenge, Au
     let purpose = Purpose::Authentication;
     let id = queries::passkeys::insert_challenge(&connection, purpose, &state, when).await?;
     Ok(Challenge {
-        challenge_id: id,
+        id,
         options: to_value(&options.public_key)?,
         expires_at: expires_at.timestamp(),
     })

@@ -41,7 +41,8 @@ pub(super) struct Passkey {
 /// A question that waits for an authenticator's answer.
 #[derive(Serialize)]
 pub(super) struct Challenge {
-    challenge_id: Uuid,
+    #[serde(rename = "challenge_id")]
+    id: Uuid,
     /// For `navigator.credentials`.
     options: Value,
     /// Unix seconds.

@@ -52,7 +52,7 @@ pub(super) async fn options(
     let (state, when) = (to_value(&state)?, (subject.now, expires_at));
     let id = queries::passkeys::insert_challenge(&connection, purpose, &state, when).await?;
     Ok(Challenge {
-        challenge_id: id,
+        id,
         options: discoverable(&options)?,
         expires_at: expires_at.timestamp(),
     })

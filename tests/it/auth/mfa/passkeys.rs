@@ -241,7 +241,6 @@ async fn a_question_is_for_one_purpose_one_session_and_one_answer() {
         .refused(422, "webauthn_challenge_expired");
 }
 
-/// Fails without `sign_count` in `accept`: both questions were put while the counter was what it was.
 #[tokio::test]
 async fn a_counter_that_does_not_grow_is_refused() {
     let app = App::new().await;
@@ -253,6 +252,29 @@ async fn a_counter_that_does_not_grow_is_refused() {
     sign_in(&app, &one, low)
         .await
         .refused(422, "webauthn_verification_failed");
+}
+
+/// Fails without `sign_count` in `accept`: both answers are checked against the counter from before.
+#[tokio::test]
+async fn a_copy_that_answers_at_the_same_time_is_refused() {
+    let app = App::new().await;
+    let mut ana = owner(&app, "ana@example.com").await;
+    let (one, two) = (ask(&app).await, ask(&app).await);
+    let low = ana.answer(&one);
+    let high = ana.answer(&two);
+    let hold = "begin; select 1 from auth.webauthn_credentials for update";
+    app.owner.batch_execute(hold).await.unwrap();
+    let second = async {
+        app.wait_for_blocked(1).await;
+        sign_in(&app, &one, low).await
+    };
+    let released = async {
+        app.wait_for_blocked(2).await;
+        app.owner.batch_execute("commit").await.unwrap();
+    };
+    let (first, second, ()) = tokio::join!(sign_in(&app, &two, high), second, released);
+    first.ok();
+    second.refused(422, "webauthn_verification_failed");
 }
 
 #[tokio::test]

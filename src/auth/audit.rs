@@ -14,6 +14,8 @@ pub(super) enum Action {
     Modified,
     UpdatedPassword,
     Deleted,
+    Logout,
+    LoginFailed,
 }
 
 impl Action {
@@ -25,6 +27,9 @@ impl Action {
             Self::Modified => ("user_modified", "user"),
             Self::UpdatedPassword => ("user_updated_password", "user"),
             Self::Deleted => ("user_deleted", "team"),
+            Self::Logout => ("logout", "account"),
+            // Upstream has no word for it.
+            Self::LoginFailed => ("login_failed", "account"),
         }
     }
 }

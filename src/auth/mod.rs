@@ -30,8 +30,10 @@ mod queries;
 mod refresh_token;
 mod routes;
 mod session;
+mod sessions;
 mod sign_in;
 mod signup;
+mod stored_hash;
 mod token;
 mod user;
 

@@ -11,6 +11,7 @@ use super::model::{Client, TokenResponse, User};
 use super::queries::{self, Credentials, Device, RefreshLimits, Refreshed, SignIn, Within};
 use super::user::Bearer;
 use super::{Auth, AuthError, token};
+use crate::config;
 use crate::db::{DbError, SqlState};
 use crate::hooks::Event;
 use crate::net::AddressBlock;
@@ -41,6 +42,7 @@ pub(super) async fn sign_in_with_password(
     origin: Origin,
 ) -> Result<TokenResponse, AuthError> {
     let (account, checked_hash, attempt) = check_credentials(auth, &grant, client, origin).await?;
+    let checked_hash = renew_hash(auth, account.user_id, &grant.password, checked_hash).await?;
     let now = auth.clock().now();
     let session = token::new_session("password", now);
     let is_email = grant.email.is_some_and(|email| !email.is_empty());
@@ -51,6 +53,7 @@ pub(super) async fn sign_in_with_password(
         client,
         audit: &audit::payload(Action::Login, actor, &traits),
         attempt: attempt.key(),
+        is_only_session: auth.config().auth.sessions_single_per_user,
         at: now,
     };
     let Some(user) = open_session(auth, account.user_id, &checked_hash, &new).await? else {
@@ -59,6 +62,25 @@ pub(super) async fn sign_in_with_password(
         return Err(AuthError::InvalidCredentials);
     };
     token::issue(auth, user, &session, "password").await
+}
+
+/// A hash that was imported, or made with other settings, is replaced now that the password is at hand. The sign-in does
+/// not depend on it.
+async fn renew_hash(
+    auth: &Auth,
+    user_id: Uuid,
+    password: &str,
+    hash: String,
+) -> Result<String, AuthError> {
+    if !auth.passwords().is_outdated(&hash) {
+        return Ok(hash);
+    }
+    let Ok(renewed) = auth.passwords().hash(password).await else {
+        return Ok(hash);
+    };
+    let connection = auth.db().auth().connection().await?;
+    let replaced = queries::replace_hash(&connection, user_id, (&hash, &renewed)).await?;
+    Ok(if replaced > 0 { renewed } else { hash })
 }
 
 /// Opens the session and tells whoever wants to know, both or neither. `None` when the password is not the checked one
@@ -178,7 +200,7 @@ async fn find_credentials(
     let device = client.ip.map(|ip| Device {
         network: AddressBlock::of(ip).bounds(),
         now,
-        live_since: now - seconds(auth.config().auth.refresh_token_ttl),
+        live_since: now - session_limits(&auth.config().auth).ttl,
     });
     let connection = auth.db().auth().connection().await?;
     Ok(match name {
@@ -210,11 +232,7 @@ pub(super) async fn refresh(
         .mac_key()
         .open(refresh_token)
         .ok_or(AuthError::RefreshTokenNotFound)?;
-    let settings = &auth.config().auth;
-    let limits = RefreshLimits {
-        ttl: seconds(settings.refresh_token_ttl),
-        reuse_interval: seconds(settings.refresh_token_reuse_interval),
-    };
+    let limits = session_limits(&auth.config().auth);
     let refreshed = async {
         let connection = auth.db().auth().connection().await?;
         let token = (presented.session_id, presented.counter);
@@ -228,6 +246,17 @@ pub(super) async fn refresh(
         Refreshed::Banned => Err(AuthError::UserBanned),
         Refreshed::Expired => Err(AuthError::SessionExpired),
         Refreshed::Reused => Err(AuthError::RefreshTokenAlreadyUsed),
+    }
+}
+
+/// Until when sessions go on, from the settings; 0 stands for no limit.
+pub(super) fn session_limits(settings: &config::Auth) -> RefreshLimits {
+    let limit = |count: u64| seconds(if count == 0 { u64::MAX } else { count });
+    RefreshLimits {
+        ttl: seconds(settings.refresh_token_ttl).min(limit(settings.sessions_inactivity_timeout)),
+        reuse_interval: seconds(settings.refresh_token_reuse_interval),
+        age: limit(settings.sessions_timebox),
+        newest_only: settings.sessions_single_per_user,
     }
 }
 

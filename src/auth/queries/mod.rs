@@ -61,6 +61,7 @@ mod limits;
 mod refresh;
 mod rows;
 mod session;
+mod sessions;
 mod user;
 
 use chrono::{DateTime, Utc};
@@ -72,13 +73,14 @@ pub(super) use limits::{
 };
 pub(super) use refresh::{RefreshLimits, Refreshed, refresh};
 pub(super) use session::{
-    Scope, SignIn, Within, end_sessions, find_session_user, insert_session, mark_seen, sign_in,
+    Scope, SignIn, Within, displace_sessions, end_sessions, find_session_user, insert_session, mark_seen, sign_in,
     sign_out, stamp_sign_in,
 };
+pub(super) use sessions::{LiveWithin, end_session, list_sessions};
 pub(super) use user::{
     Credentials, Device, LiveSession, NewUser, UserChange, count_users, delete_user,
     find_credentials, find_credentials_by_email, find_credentials_by_phone, find_user, insert_user,
-    list_users, read_user, soft_delete_user, update_user, write_identity,
+    list_users, read_user, replace_hash, soft_delete_user, update_user, write_identity,
 };
 
 use super::model::Client;

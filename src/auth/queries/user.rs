@@ -359,6 +359,20 @@ pub(in crate::auth) async fn update_user(
     .await
 }
 
+/// Stores another hash of the same password.
+pub(in crate::auth) async fn replace_hash(
+    db: &SystemConnection,
+    user_id: Uuid,
+    (old, new): (&str, &str),
+) -> Result<u64, DbError> {
+    let sql = "
+    update auth.users u
+       set encrypted_password = $3
+     where u.id = $1
+       and u.encrypted_password = $2";
+    db.execute(sql, &[&user_id, &old, &new]).await
+}
+
 fn object((set, removed): &(Value, Vec<String>)) -> (Value, &[String]) {
     let set = if set.is_object() {
         set.clone()

@@ -32,7 +32,7 @@ use crate::router;
 use crate::telemetry::Metrics;
 pub use migrate::Migrated;
 pub(crate) use migrate::project_migrations;
-pub(crate) use parts::{authenticator, master_key};
+pub(crate) use parts::{audit_key, authenticator, master_key};
 pub use running::Running;
 
 /// A backend in the making.
@@ -244,6 +244,9 @@ impl App {
         let handlers = Webhooks::new(outbound.clone(), master.clone(), clock.clone())
             .add_to(self.extensions.add_to(self.handlers));
         let handlers = retention::register(handlers, settings.clone());
+        let audit_key = parts::audit_key(&master);
+        let handlers =
+            auth::register_audit(handlers, settings.clone(), clock.clone(), audit_key);
         jobs.register(&handlers).await?;
         let context = Context {
             db,

@@ -61,9 +61,9 @@ pub(super) fn by_user(action: Action, user: &User) -> Value {
 
 /// What an entry calls a user.
 pub(super) fn name(user: &User) -> &str {
-    if user.email.is_empty() {
-        &user.phone
-    } else {
-        &user.email
-    }
+    let names = [user.email.as_str(), &user.phone];
+    let named = names.into_iter().find(|name| !name.is_empty());
+    named
+        .or(user.username.as_deref())
+        .unwrap_or_default()
 }

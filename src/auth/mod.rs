@@ -17,6 +17,9 @@
 mod address;
 mod admin;
 mod audit;
+mod audit_chain;
+mod audit_log;
+mod audit_seal;
 mod buckets;
 mod claims;
 mod duration;
@@ -25,6 +28,7 @@ mod hooks;
 mod limits;
 mod metadata;
 mod model;
+mod operate;
 mod password;
 mod queries;
 mod refresh_token;
@@ -36,16 +40,21 @@ mod signup;
 mod stored_hash;
 mod token;
 mod user;
+mod username;
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-pub use admin::{ListUsers, NewAccount, add_user, list_users, remove_user};
+pub use admin::{ListUsers, NewAccount, SortField, add_user, list_users, remove_user};
+pub use audit_seal::{
+    AuditKey, AuditReport, Head, audit_schedule, register_audit, seal, verify_audit,
+};
 pub use claims::{ClaimsContext, ClaimsProvider};
 pub use error::AuthError;
 pub use hooks::{AfterHook, Extensions, Hook, HookContext, HookRejection, UserEvent};
 pub use model::{Client, Identity, TokenResponse, User, UserPage};
+pub use operate::{ban_user, log_out_user, mint_token, set_password, set_role};
 pub use routes::router;
 
 use crate::clock::Clock;
@@ -159,6 +168,7 @@ fn saving(error: DbError) -> AuthError {
         match error.constraint() {
             Some("users_email_partial_key") => return AuthError::EmailExists,
             Some("users_phone_key") => return AuthError::PhoneExists,
+            Some("users_username_key") => return AuthError::UsernameExists,
             Some("users_pkey") => return AuthError::IdExists,
             _ => {}
         }

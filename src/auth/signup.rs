@@ -11,6 +11,7 @@ use super::limits::{self, Limited, Origin};
 use super::metadata::MetadataPatch;
 use super::model::{Client, Session, TokenResponse, User};
 use super::queries::{self, NewUser};
+use super::username::{self, Username};
 use super::{Auth, AuthError, password, saving, token};
 use crate::db::Tx;
 use crate::hooks::Event;
@@ -22,6 +23,8 @@ pub(super) struct SignUp {
     pub(super) email: Option<String>,
     /// Phone number as typed.
     pub(super) phone: Option<String>,
+    /// User name as typed.
+    pub(super) username: Option<String>,
     /// Password.
     pub(super) password: Option<String>,
     /// First user metadata.
@@ -42,7 +45,8 @@ pub(super) enum SignedUp {
 ///
 /// # Errors
 /// [`AuthError::SignupDisabled`], [`AuthError::Invalid`], [`AuthError::WeakPassword`],
-/// [`AuthError::TooManyRequests`], [`AuthError::UserAlreadyExists`], [`AuthError::HookRejected`],
+/// [`AuthError::TooManyRequests`], [`AuthError::UserAlreadyExists`], [`AuthError::UsernameExists`],
+/// [`AuthError::HookRejected`],
 /// [`AuthError::SavingUser`]. Where confirmation is
 /// required, an address that is taken looks like one that is not.
 pub(super) async fn sign_up(
@@ -55,7 +59,12 @@ pub(super) async fn sign_up(
     if config.auth.disable_signup {
         return Err(AuthError::SignupDisabled);
     }
-    let email = required_email(&input)?;
+    let username = username::wanted(auth, input.username.as_deref())?;
+    // Who has a name needs no address.
+    let email = match username {
+        Some(_) if is_nameless(&input) => None,
+        _ => Some(required_email(&input)?),
+    };
     let password = input.password.as_deref().unwrap_or_default();
     if password.is_empty() {
         return Err(AuthError::Invalid("Signup requires a valid password"));
@@ -64,16 +73,19 @@ pub(super) async fn sign_up(
     let data = MetadataPatch::parse(input.data)?.over(Map::new());
     limits::count(auth, Limited::SignUp, origin).await?;
     let hash = auth.passwords().hash(password).await?;
-    let confirmed = !config.auth.require_email_confirmation;
-    let app_metadata = json!({ "provider": "email", "providers": ["email"] });
+    // Without an address there is nothing to confirm.
+    let confirmed = !config.auth.require_email_confirmation || email.is_none();
+    let provider = if email.is_some() { "email" } else { "username" };
+    let app_metadata = json!({ "provider": provider, "providers": [provider] });
     let new = NewUser {
         id: Uuid::new_v4(),
         aud: &config.jwt.aud,
-        role: "authenticated",
-        email: Some(email.as_str()),
+        role: &config.auth.default_role,
+        email: email.as_ref().map(Email::as_str),
         phone: None,
+        username: username.as_ref().map(Username::as_str),
         password_hash: Some(&hash),
-        email_confirmed: confirmed,
+        email_confirmed: confirmed && email.is_some(),
         phone_confirmed: false,
         app_metadata: &app_metadata,
         user_metadata: &data,
@@ -105,6 +117,11 @@ async fn register(auth: &Auth, new: &NewUser<'_>, client: &Client) -> Result<Sig
         }
         None => Ok(SignedUp::Unconfirmed(Box::new(user))),
     }
+}
+
+fn is_nameless(input: &SignUp) -> bool {
+    let given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    !given(&input.email) && !given(&input.phone)
 }
 
 fn required_email(input: &SignUp) -> Result<Email, AuthError> {
@@ -226,6 +243,7 @@ fn unsaved(new: &NewUser<'_>) -> User {
         updated_at: new.at,
         banned_until: None,
         deleted_at: None,
+        username: new.username.map(str::to_owned),
         is_anonymous: false,
     }
 }

@@ -75,6 +75,7 @@ async fn act(running: &Running, action: Action, ui: Ui) -> Result<(), CliError> 
                     page,
                     per_page: PER_PAGE,
                     filter,
+                    ..ListUsers::default()
                 },
                 ui,
             )

@@ -39,6 +39,7 @@ macro_rules! user_columns {
             banned_until!(),
             "
        , u.deleted_at
+       , u.username
        , u.is_anonymous"
         )
     };
@@ -57,16 +58,22 @@ macro_rules! identity_columns {
     };
 }
 
+mod audit;
 mod limits;
 mod refresh;
 mod rows;
 mod session;
 mod sessions;
 mod user;
+mod username;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+pub(super) use audit::{
+    add_seal, anchor, count_entries, count_own_entries, count_uncovered, covered_by, last_old_seal,
+    list_entries, list_own_entries, lock_head, log_sampled, prune, seals_after, unsealed,
+};
 pub(super) use limits::{
     Admission, AttemptKey, Bucket, begin_attempt, end_attempt, forget_accounts, forget_failures,
     take_token,
@@ -78,10 +85,12 @@ pub(super) use session::{
 };
 pub(super) use sessions::{LiveWithin, end_session, list_sessions};
 pub(super) use user::{
-    Credentials, Device, LiveSession, NewUser, UserChange, count_users, delete_user,
-    find_credentials, find_credentials_by_email, find_credentials_by_phone, find_user, insert_user,
+    Credentials, Device, LiveSession, NewUser, UserChange, Wanted, count_users, delete_user,
+    find_credentials, find_credentials_by_email, find_credentials_by_phone,
+    find_credentials_by_username, find_user, insert_user,
     list_users, read_user, replace_hash, soft_delete_user, update_user, write_identity,
 };
+pub(super) use username::find_profile;
 
 use super::model::Client;
 use crate::db::{DbError, Tx};

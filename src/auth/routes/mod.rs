@@ -3,7 +3,10 @@
 mod admin_users;
 mod bearer;
 mod logout;
+mod audit;
 mod meta;
+mod paging;
+mod profiles;
 mod sessions;
 mod signup;
 mod token;
@@ -39,6 +42,8 @@ pub fn router(auth: Auth) -> Router {
                 .delete(admin_users::delete),
         )
         .merge(sessions::routes())
+        .merge(audit::routes())
+        .merge(profiles::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(version::layer))

@@ -15,6 +15,7 @@ use crate::http::{ApiError, Json};
 pub(super) struct Body {
     email: Option<String>,
     phone: Option<String>,
+    username: Option<String>,
     password: Option<String>,
     data: Option<Value>,
 }
@@ -28,6 +29,7 @@ pub(super) async fn sign_up(
     let input = SignUp {
         email: body.email,
         phone: body.phone,
+        username: body.username,
         password: body.password,
         data: body.data,
     };

@@ -19,6 +19,7 @@ pub(super) struct Grant {
 pub(super) struct Body {
     email: Option<String>,
     phone: Option<String>,
+    username: Option<String>,
     password: Option<String>,
     refresh_token: Option<String>,
 }
@@ -56,6 +57,7 @@ async fn sign_in(
     let grant = PasswordGrant {
         email: body.email,
         phone: body.phone,
+        username: body.username,
         password: body.password.unwrap_or_default(),
     };
     Ok(Json(

@@ -227,7 +227,10 @@ impl App {
         let clock = self.clock.unwrap_or_default();
         let master = parts::master_key(&config)?;
         let db = parts::db(&config, &master)?;
-        keys::manage::init(&db.owner().await?, &master, &config, &clock).await?;
+        let owner = db.owner().await?;
+        keys::manage::init(&owner, &master, &config, &clock).await?;
+        auth::publish_revocation(&owner, &config).await?;
+        drop(owner);
         let settings = config::Handle::new(config);
         let listener = Listener::start(parts::auth_target(db.owner_target(), &master), &lifecycle);
         let keys = Keys::open(

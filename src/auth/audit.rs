@@ -16,6 +16,7 @@ pub(super) enum Action {
     Deleted,
     Logout,
     LoginFailed,
+    Imported,
 }
 
 impl Action {
@@ -30,6 +31,7 @@ impl Action {
             Self::Logout => ("logout", "account"),
             // Upstream has no word for it.
             Self::LoginFailed => ("login_failed", "account"),
+            Self::Imported => ("users_imported", "team"),
         }
     }
 }

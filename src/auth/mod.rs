@@ -25,6 +25,7 @@ mod claims;
 mod duration;
 mod error;
 mod hooks;
+mod import;
 mod limits;
 mod metadata;
 mod model;
@@ -32,6 +33,7 @@ mod operate;
 mod password;
 mod queries;
 mod refresh_token;
+mod revocation;
 mod routes;
 mod session;
 mod sessions;
@@ -53,8 +55,10 @@ pub use audit_seal::{
 pub use claims::{ClaimsContext, ClaimsProvider};
 pub use error::AuthError;
 pub use hooks::{AfterHook, Extensions, Hook, HookContext, HookRejection, UserEvent};
+pub use import::{ImportedUser, import_user, log_import};
 pub use model::{Client, Identity, TokenResponse, User, UserPage};
 pub use operate::{ban_user, log_out_user, mint_token, set_password, set_role};
+pub use revocation::publish_revocation;
 pub use routes::router;
 
 use crate::clock::Clock;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::rows::users;
 use crate::auth::admin::SortField;
 use crate::auth::duration::Ban;
+use crate::auth::import::Times;
 use crate::auth::model::User;
 use crate::db::{DbError, Row, SystemConnection, Tx};
 
@@ -283,6 +284,43 @@ pub(in crate::auth) async fn insert_user(tx: &Tx, new: &NewUser<'_>) -> Result<u
             &at(new.signs_in),
             &new.at,
             &new.username,
+        ],
+    )
+    .await
+}
+
+/// Inserts a user of elsewhere, with its times. Zero rows: it is there already, or its address, number or name is.
+pub(in crate::auth) async fn import_user(
+    tx: &Tx,
+    new: &NewUser<'_>,
+    times: &Times,
+) -> Result<u64, DbError> {
+    let sql = "
+    insert into auth.users
+      ( instance_id, id, aud, role, email, phone, username, encrypted_password, email_confirmed_at, phone_confirmed_at
+      , raw_app_meta_data, raw_user_meta_data, banned_until, last_sign_in_at, created_at, updated_at )
+    values
+      ( '00000000-0000-0000-0000-000000000000', $1, $2, $3, $4, $5, $6, $7, $8, $9
+      , $10, $11, $12, $13, $14, $15 )
+    on conflict do nothing";
+    tx.execute(
+        sql,
+        &[
+            &new.id,
+            &new.aud,
+            &new.role,
+            &new.email,
+            &new.phone,
+            &new.username,
+            &new.password_hash,
+            &times.email_confirmed_at,
+            &times.phone_confirmed_at,
+            &new.app_metadata,
+            &new.user_metadata,
+            &new.banned_until,
+            &times.last_sign_in_at,
+            &times.created_at,
+            &new.at,
         ],
     )
     .await

@@ -41,9 +41,7 @@ pub fn register_audit(
         let days = config.current().auth.audit_retention_days;
         let (clock, key) = (clock.clone(), key.clone());
         async move {
-            let now = clock.now();
-            let sealed = seal(&context.db, &key, now).await?;
-            let removed = prune(&context.db, &key, (now, days)).await?;
+            let (sealed, removed) = keep_audit(&context.db, &key, clock.now(), days).await?;
             Ok(json!({ "sealed": sealed, "removed": removed }))
         }
     })
@@ -54,11 +52,22 @@ pub fn audit_schedule() -> Schedule {
     Schedule::new(NAME, "*/5 * * * *", NewJob::new(NAME, json!({}))).overlap(Overlap::Skip)
 }
 
-/// Seals what is there, and tells how many entries. Entries that are being written now are for the next time.
+/// Seals what is there and removes what is older than so many days. Tells how many entries each. Entries that are being
+/// written now are for the next time.
 ///
 /// # Errors
 /// The database's.
-pub async fn seal(db: &Db, key: &AuditKey, now: DateTime<Utc>) -> Result<usize, DbError> {
+pub async fn keep_audit(
+    db: &Db,
+    key: &AuditKey,
+    now: DateTime<Utc>,
+    days: u16,
+) -> Result<(usize, i64), DbError> {
+    let sealed = seal(db, key, now).await?;
+    Ok((sealed, prune(db, key, (now, days)).await?))
+}
+
+async fn seal(db: &Db, key: &AuditKey, now: DateTime<Utc>) -> Result<usize, DbError> {
     let mut sealed = 0;
     loop {
         let tx = db.jobs().begin().await?;

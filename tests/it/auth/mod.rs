@@ -1,10 +1,14 @@
 //! The auth service over its router, against a real database.
 
+mod accounts;
 mod admin;
+mod audit;
 mod extensions;
 mod limits;
 mod logout;
 mod refresh;
+mod revocation;
+mod sessions;
 mod shapes;
 mod signup;
 mod support;

@@ -57,7 +57,7 @@ async fn an_untouched_log_is_sound() {
 async fn every_change_of_what_was_sealed_is_noticed() {
     for change in [
         "update auth.audit_log_entries set payload = '{\"action\": \"login\"}' where seal = 1",
-        "update auth.audit_log_entries set payload = replace(payload::text, ' ', '  ')::json where seal = 2",
+        "update auth.audit_log_entries set payload = replace(payload::text, ',', ', ')::json where seal = 2",
         "update auth.audit_log_entries set ip_address = '192.0.2.1' where seal = 2",
         "update auth.audit_log_entries set created_at = created_at + interval '1 microsecond' where seal = 2",
         "update auth.audit_log_entries set id = gen_random_uuid() where seal = 2",

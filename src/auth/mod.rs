@@ -50,7 +50,7 @@ use serde_json::{Map, Value};
 
 pub use admin::{ListUsers, NewAccount, SortField, add_user, list_users, remove_user};
 pub use audit_seal::{
-    AuditKey, AuditReport, Head, audit_schedule, keep_audit, register_audit, verify_audit,
+    AuditKey, AuditReport, Head, keep_audit, keep_audit_sealed, verify_audit,
 };
 pub use claims::{ClaimsContext, ClaimsProvider};
 pub use error::AuthError;

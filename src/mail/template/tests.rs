@@ -223,11 +223,11 @@ fn a_broken_part_is_named_with_line_and_remedy_and_the_built_in_one_goes_out() {
         ),
         (
             "{% include '/etc/passwd' %}",
-            "the template recovery.html line 1: template \"/etc/passwd\" does not exist; templates include",
+            "the template recovery.html line 1: tried to include non-existing template '/etc/passwd'; templates include",
         ),
         (
             "{% include '../sb.toml' %}",
-            "the template recovery.html line 1: template \"../sb.toml\" does not exist",
+            "the template recovery.html line 1: tried to include non-existing template '../sb.toml'",
         ),
         (
             " \n ",

@@ -35,7 +35,11 @@ impl SmtpServer {
         let read = |line: std::io::Result<String>| {
             serde_json::from_str::<Value>(&line.expect("text")).expect("lines are JSON")
         };
-        let ready = read(lines.next().expect("the server starts; see its error above"));
+        let ready = read(
+            lines
+                .next()
+                .expect("the server starts; see its error above"),
+        );
         let events: Arc<Mutex<Vec<Value>>> = Arc::default();
         let seen = Arc::clone(&events);
         std::thread::spawn(move || {
@@ -54,12 +58,19 @@ impl SmtpServer {
     /// What it told of one kind, in order.
     pub(crate) fn events(&self, kind: &str) -> Vec<Value> {
         let events = self.events.lock().unwrap();
-        events.iter().filter(|event| event["event"] == kind).cloned().collect()
+        events
+            .iter()
+            .filter(|event| event["event"] == kind)
+            .cloned()
+            .collect()
     }
 
     /// Waits for so many.
     pub(crate) async fn until(&self, kind: &str, count: usize) -> Vec<Value> {
-        let what = format!("{count} × {kind}; there is {:?}", self.events.lock().unwrap());
+        let what = format!(
+            "{count} × {kind}; there is {:?}",
+            self.events.lock().unwrap()
+        );
         eventually(&what, async || self.events(kind).len() >= count).await;
         self.events(kind)
     }
@@ -83,7 +94,15 @@ fn packages() -> &'static Path {
         std::fs::create_dir_all(cache_dir()).expect("the cache can be written");
         let fresh = tempfile::tempdir_in(cache_dir()).expect("the cache can be written");
         let installed = Command::new("python3")
-            .args(["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "--target"])
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--disable-pip-version-check",
+                "--target",
+            ])
             .arg(fresh.path())
             .args(PACKAGES)
             .status()

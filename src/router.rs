@@ -22,9 +22,10 @@ pub(crate) fn router(
     authors: Router,
 ) -> Router {
     let jobs = jobs::router(context.jobs.clone(), context.config.current().jobs.enabled);
-    let inbox = match context.mail.has_inbox() {
-        true => Router::new().nest("/inbox", inbox::router(context.mail.clone())),
-        false => Router::new(),
+    let inbox = if context.mail.has_inbox() {
+        Router::new().nest("/inbox", inbox::router(context.mail.clone()))
+    } else {
+        Router::new()
     };
     Router::new()
         .merge(authors)

@@ -141,6 +141,9 @@ async fn bring_up(
         publishable_key: keys.as_ref().map(|keys| keys.publishable_key.clone()),
         secret_key: keys.as_ref().map(|keys| keys.secret_key.clone()),
     };
+    if mode == Mode::Production && state.mail_url.is_some() {
+        ui.warn("/inbox is open to whoever can reach it (mail.inbox_public): its mails sign in as anybody");
+    }
     if mode == Mode::Development {
         super::mail::print_with(&running, ui);
         super::dev::seed(&running, &config, ui).await;

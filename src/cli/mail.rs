@@ -12,9 +12,11 @@ use super::error::Exit;
 use super::ui::Ui;
 use super::{CliError, CommandResult, Session, database};
 use crate::app::Running;
+use crate::config::Config;
 use crate::db::{Connection, DbError};
 use crate::lifecycle;
 use crate::mail::inbox::{self, Search, Summary};
+use crate::mail::preview::{self, PreviewError};
 
 /// Between two looks for new mails.
 const LOOK: Duration = Duration::from_millis(500);
@@ -37,6 +39,8 @@ enum Action {
         #[arg(default_value = "latest")]
         id: String,
     },
+    /// Show a template with made-up values; fail when a part of it is broken.
+    Preview(PreviewArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -50,6 +54,18 @@ struct InboxArgs {
     /// Go on with mails as they arrive, until Ctrl-C.
     #[arg(long, short)]
     follow: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct PreviewArgs {
+    /// `confirmation`, `recovery` …, or one of the project's own.
+    template: String,
+    /// Print the HTML instead of the text.
+    #[arg(long)]
+    html: bool,
+    /// As somebody gets it whose language this is.
+    #[arg(long, value_name = "TAG")]
+    language: Option<String>,
 }
 
 pub(super) async fn run(args: Args, session: Session) -> CommandResult {
@@ -67,6 +83,7 @@ pub(super) async fn run(args: Args, session: Session) -> CommandResult {
             Ok(ExitCode::SUCCESS)
         }
         Action::Show { id } => show(&owner, &id, ui).await,
+        Action::Preview(args) => show_template(&owner, &config, &args, ui).await,
     }
 }
 
@@ -171,6 +188,36 @@ async fn show(owner: &Connection, id: &str, ui: Ui) -> CommandResult {
     ));
     ui.data(format_args!("\n{}", block(mail.text.trim_end())));
     Ok(ExitCode::SUCCESS)
+}
+
+async fn show_template(
+    owner: &Connection,
+    config: &Config,
+    args: &PreviewArgs,
+    ui: Ui,
+) -> CommandResult {
+    let language = args.language.as_deref();
+    let shown = preview::preview(owner, config, &args.template, language).await;
+    let shown = shown.map_err(|error| match error {
+        PreviewError::Db(error) => refused(error),
+        PreviewError::Template(text) => {
+            let built_in = preview::names().join(", ");
+            CliError::failed(text).next(format!("sb mail preview NAME   # built in: {built_in}"))
+        }
+    })?;
+    if ui.json {
+        ui.json(&shown);
+    } else if args.html {
+        ui.data(shown.html.as_deref().unwrap_or_default());
+    } else {
+        ui.data(format_args!("{} {}\n", ui.dim("subject"), shown.subject));
+        ui.data(block(shown.text.trim_end()));
+    }
+    for broken in &shown.broken {
+        ui.warn(broken);
+    }
+    let code = u8::from(!shown.broken.is_empty());
+    Ok(ExitCode::from(code))
 }
 
 fn refused(error: DbError) -> CliError {

@@ -10,6 +10,7 @@ mod compose;
 mod error;
 pub(crate) mod inbox;
 mod model;
+pub(crate) mod preview;
 mod queries;
 mod scrub;
 mod sealed;

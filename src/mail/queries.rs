@@ -7,6 +7,7 @@ use super::template::{Rendered, Stored};
 use super::{Letter, MailError};
 use crate::db::{DbError, SystemConnection, Tx};
 use crate::jobs::JobId;
+use crate::jobs::control::Runs;
 
 /// The job and its queue.
 pub(super) async fn enqueue(
@@ -25,7 +26,7 @@ pub(super) async fn enqueue(
 
 /// What the database has of a template, in these languages.
 pub(super) async fn templates(
-    connection: &SystemConnection,
+    on: &impl Runs,
     name: &str,
     languages: &[String],
 ) -> Result<Vec<Stored>, DbError> {
@@ -37,7 +38,7 @@ pub(super) async fn templates(
       from mail.templates t
      where t.name = $1
        and t.language = any ($2)";
-    let rows = connection.query(sql, &[&name, &languages]).await?;
+    let rows = on.rows(sql, &[&name, &languages]).await?;
     let stored = rows.iter().map(|row| Stored {
         language: row.get("language"),
         subject: row.get("subject"),

@@ -32,7 +32,9 @@ const OVERHEAD: Duration = Duration::from_mins(1);
 
 pub(super) fn add_to(mailer: &Mailer, handlers: Handlers) -> Handlers {
     let mailer = mailer.clone();
-    let limit = Duration::from_secs(mailer.config().mail.smtp_timeout_s) + OVERHEAD;
+    let config = mailer.config();
+    smtp::warn(&config.mail);
+    let limit = Duration::from_secs(config.mail.smtp_timeout_s) + OVERHEAD;
     let kind = Kind::new(NAME)
         .max_attempts(MOST_ATTEMPTS)
         .backoff(Backoff::Exponential, FIRST_PAUSE, LONGEST_PAUSE)

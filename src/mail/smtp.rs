@@ -15,7 +15,7 @@ use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 
-use crate::config;
+use crate::config::{self, MailBackend};
 
 /// How long an idle connection is kept; most servers wait for minutes.
 const IDLE: Duration = Duration::from_secs(20);
@@ -250,6 +250,22 @@ fn words(error: &Error) -> String {
         (Some(code), None) => code.to_string(),
         (None, Some(text)) => text.to_string(),
         (None, None) => error.to_string(),
+    }
+}
+
+/// Says at the start what an operator would regret later.
+pub(super) fn warn(settings: &config::Mail) {
+    let is_local = matches!(
+        settings.smtp_host.as_str(),
+        "localhost" | "127.0.0.1" | "::1"
+    );
+    let is_encrypted = settings.smtp_tls || settings.smtp_starttls;
+    let is_used = settings.backend == Some(MailBackend::Smtp) && settings.smtp_username.is_some();
+    if is_used && !is_encrypted && !is_local {
+        tracing::warn!(
+            host = settings.smtp_host,
+            "SMTP_PASSWORD crosses the network unencrypted: set SMTP_STARTTLS or SMTP_TLS"
+        );
     }
 }
 

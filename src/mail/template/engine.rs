@@ -46,7 +46,7 @@ impl Engine {
         environment.set_fuel(Some(FUEL));
         environment.set_undefined_behavior(UndefinedBehavior::Chainable);
         environment.set_auto_escape_callback(|name| {
-            let is_html = name.ends_with(".html");
+            let is_html = super::has_ending(name, "html");
             if is_html {
                 AutoEscape::Html
             } else {

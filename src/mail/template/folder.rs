@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use super::has_ending;
+
 /// A folder of templates is small; what is more is not read.
 const MAX_FILES: usize = 500;
 const MAX_FILE_BYTES: u64 = 262_144;
@@ -17,7 +19,7 @@ pub(super) fn read(folder: &Path) -> BTreeMap<String, String> {
     let entries = fs::read_dir(&home).into_iter().flatten().flatten();
     let read = entries.take(MAX_FILES).filter_map(|entry| {
         let name = entry.file_name().into_string().ok()?;
-        let is_template = name.ends_with(".html") || name.ends_with(".txt");
+        let is_template = has_ending(&name, "html") || has_ending(&name, "txt");
         let path = entry.path().canonicalize().ok()?;
         let size = path.metadata().ok().filter(fs::Metadata::is_file)?.len();
         if !is_template || !path.starts_with(&home) || size > MAX_FILE_BYTES {

@@ -67,8 +67,12 @@ fn action(inner: &str) -> Result<String, String> {
         [path, filters @ ..]
             if path.starts_with('.') && filters.first().is_none_or(|word| *word == "|") =>
         {
-            let filters: String = filters.iter().map(|word| format!(" {word}")).collect();
-            Ok(format!("{{{{{left} {}{filters} {right}}}}}", name(path)?))
+            let filters = filters.join(" ");
+            let space = if filters.is_empty() { "" } else { " " };
+            Ok(format!(
+                "{{{{{left} {}{space}{filters} {right}}}}}",
+                name(path)?
+            ))
         }
         [word, ..] if word.starts_with('.') || word.starts_with('$') || OTHERS.contains(word) => {
             Err(body.trim().to_owned())

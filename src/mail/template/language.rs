@@ -53,20 +53,20 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn of(data: Value) -> Vec<String> {
+    fn of(data: &Value) -> Vec<String> {
         let values = json!({ "Data": data });
         wanted(values.as_object().unwrap())
     }
 
     #[test]
     fn the_metadata_says() {
-        assert_eq!(of(json!({ "language": "de" })), ["de", ""]);
-        assert_eq!(of(json!({ "locale": "pt_br" })), ["pt-BR", "pt", ""]);
+        assert_eq!(of(&json!({ "language": "de" })), ["de", ""]);
+        assert_eq!(of(&json!({ "locale": "pt_br" })), ["pt-BR", "pt", ""]);
         assert_eq!(
-            of(json!({ "lang": "zh-Hant-TW" })),
+            of(&json!({ "lang": "zh-Hant-TW" })),
             ["zh-Hant-TW", "zh", ""]
         );
-        assert_eq!(of(json!({})), [""]);
+        assert_eq!(of(&json!({})), [""]);
         assert_eq!(wanted(&Map::new()), [""]);
     }
 
@@ -81,8 +81,8 @@ mod tests {
             "e n",
             "deutsch-und-mehr-als-das",
         ] {
-            assert_eq!(of(json!({ "language": hostile })), [""], "{hostile:?}");
+            assert_eq!(of(&json!({ "language": hostile })), [""], "{hostile:?}");
         }
-        assert_eq!(of(json!({ "language": ["de"] })), [""]);
+        assert_eq!(of(&json!({ "language": ["de"] })), [""]);
     }
 }

@@ -149,7 +149,6 @@ pub(super) fn render(
 }
 
 /// The names of the built-in templates.
-#[cfg(test)]
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     let files = BUILT_IN.files().filter_map(|file| file.path().to_str());
     files.filter_map(|file| file.strip_suffix(".subject.txt"))
@@ -195,6 +194,11 @@ fn override_of<'a>(
             })
         })
     })
+}
+
+/// Exactly so: what is called `.HTML` is no template of ours, and is not escaped like one.
+fn has_ending(name: &str, ending: &str) -> bool {
+    Path::new(name).extension() == Some(ending.as_ref())
 }
 
 /// A header is one line: whatever a value brings along becomes a space.

@@ -1,5 +1,7 @@
 //! Mails in the real program: sent by a worker of its own over an encrypted connection, or kept for `sb mail`.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
@@ -81,6 +83,15 @@ fn certificate(sandbox: &Sandbox) -> (String, String) {
     );
     let text = |path: &Path| path.to_str().expect("the path is text").to_owned();
     (text(&certificate), text(&key))
+}
+
+fn get(url: &str, path: &str, host: &str) -> String {
+    let mut stream = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 fn show(sandbox: &Sandbox, id: JobId, status: &str) -> (Value, String) {
@@ -195,6 +206,18 @@ async fn in_development_mails_are_kept_and_read_on_the_command_line() {
     for id in ids {
         show(&sandbox, id, "succeeded");
     }
+    let search = "/inbox/api/v1/search?query=to%3A%22ana%40example.com%22";
+    let found = get(api, search, api.trim_start_matches("http://"));
+    assert!(
+        found.starts_with("HTTP/1.1 200 OK") && found.contains("\"Address\":\"ana@example.com\""),
+        "{found}"
+    );
+    // A page of somebody else's, under a name of theirs that leads to this machine.
+    let refused = get(api, search, "evil.example:8000");
+    assert!(
+        refused.starts_with("HTTP/1.1 403") && !refused.contains("ana@"),
+        "{refused}"
+    );
     let listed = sandbox.sb(&["mail", "inbox"]).succeeded().stdout;
     assert_eq!(listed.lines().count(), 3, "{listed}");
     assert!(!listed.contains(CODE), "{listed}");
@@ -249,4 +272,34 @@ async fn the_console_shows_mails_in_development_only() {
     );
     let state = sandbox.sb(&["status", "--json"]).succeeded().json();
     assert_eq!(state["mail_url"], Value::Null, "there is no inbox");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_is_seen_before_anybody_gets_it() {
+    let (sandbox, _) = project().await;
+    let built_in = sandbox.sb(&["mail", "preview", "recovery"]).succeeded();
+    assert!(
+        built_in.stdout.starts_with("subject Reset your password\n"),
+        "{}",
+        built_in.stdout
+    );
+    std::fs::create_dir(sandbox.app("templates")).unwrap();
+    sandbox.write(
+        "templates/recovery.de.html",
+        "<p>Hallo {{ .Data.name }}</p>",
+    );
+    let german = sandbox.sb(&["mail", "preview", "recovery", "--html", "--language", "de"]);
+    assert_eq!(german.succeeded().stdout, "<p>Hallo Ana</p>\n");
+    sandbox.write("templates/recovery.txt", "\n{{ .Tokn }}");
+    let broken = sandbox.sb(&["mail", "preview", "recovery"]);
+    let first =
+        "warning: the template recovery.txt line 2: there is no value Tokn; did you mean Token?";
+    assert!(
+        broken.code == Some(1) && broken.first_line().starts_with(first),
+        "{broken:#?}"
+    );
+    let none = sandbox.sb(&["mail", "preview", "none"]);
+    let first = "error: none.subject.txt: there is no such template; add it to the folder of templates, or to mail.templates";
+    let none = none.failed(1, first);
+    assert!(none.last_line().contains("magic_link"), "{none:#?}");
 }

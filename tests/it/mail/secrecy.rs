@@ -42,8 +42,8 @@ fn says_nothing(jobs: &str, state: &str) {
 /// Fails when `Seal::close` stores the content as it is, and (in the last state) when what the server says is kept unscrubbed.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_state_of_a_job_shows_a_token_a_code_or_a_body() {
-    let port = free_port();
-    let post = Post::to_server(port, &[]).await;
+    let free = free_port();
+    let post = Post::to_server(free, &[]).await;
     let mail = |to: &str| recovery(to).value("Data", json!({ "name": "Ana Maria" }));
     let id = post.enqueue(&mail("ana@example.com")).await;
     let waiting = all_jobs(&post).await;
@@ -57,7 +57,7 @@ async fn no_state_of_a_job_shows_a_token_a_code_or_a_body() {
     post.until(id, "scheduled").await;
     says_nothing(&all_jobs(&post).await, "scheduled");
 
-    let server = SmtpServer::start(&["--port", &port.to_string()]);
+    let server = SmtpServer::start(&["--port", &free.to_string()]);
     post.later().await;
     post.until(id, "succeeded").await;
     says_nothing(&all_jobs(&post).await, "succeeded");

@@ -1,7 +1,7 @@
 """An SMTP server that accepts, refuses, hesitates or disappears as a test says.
 
 Whatever happens is a line of JSON on standard output. What it does is decided by the recipient's name:
-reject-… is unknown, later-… is to be tried again, spam-… is refused with the whole mail quoted, slow-… takes a minute.
+reject-… is unknown, later-… is to be tried again, spam-… is refused with the whole mail quoted, slow-… takes a minute; after bye-… the connection is closed.
 """
 
 import argparse
@@ -9,10 +9,16 @@ import asyncio
 import email
 import email.policy
 import json
+import logging
 import ssl
 import sys
+import warnings
 
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
+
+# What it does is told on standard output; that it allows what no server should is the point.
+logging.disable(logging.CRITICAL)
+warnings.simplefilter("ignore")
 
 options = argparse.ArgumentParser()
 options.add_argument("--port", type=int, default=0)
@@ -21,7 +27,6 @@ options.add_argument("--key")
 options.add_argument("--implicit-tls", action="store_true")
 options.add_argument("--user")
 options.add_argument("--password")
-options.add_argument("--idle", type=float, default=300)
 options = options.parse_args()
 sessions = 0
 
@@ -76,18 +81,21 @@ class Handler:
             parts=[part.get_content_type() for part in message.walk()],
             text=text,
             html=html,
-            tls=session.ssl is not None,
+            tls=server.transport.get_extra_info("ssl_object") is not None,
             user=(session.auth_data.login.decode() if session.auth_data else None),
         )
+        if recipient.startswith("bye-"):
+            # The answer goes out first.
+            asyncio.get_running_loop().call_later(0.05, server.transport.close)
         return "250 OK queued as 4f2a"
 
 
 def authenticate(server, session, envelope, mechanism, data):
     if not isinstance(data, LoginPassword):
-        return AuthResult(success=False)
+        return AuthResult(success=False, handled=False)
     given = (data.login.decode(), data.password.decode())
     success = given == (options.user, options.password)
-    return AuthResult(success=success, auth_data=data)
+    return AuthResult(success=success, handled=False, auth_data=data)
 
 
 async def main():
@@ -101,7 +109,6 @@ async def main():
         return Session(
             Handler(),
             hostname="smtp.test",
-            timeout=options.idle,
             tls_context=starttls,
             require_starttls=starttls is not None,
             authenticator=authenticate,

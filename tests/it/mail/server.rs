@@ -101,6 +101,7 @@ fn packages() -> &'static Path {
                 "--quiet",
                 "--no-deps",
                 "--disable-pip-version-check",
+                "--root-user-action=ignore",
                 "--target",
             ])
             .arg(fresh.path())

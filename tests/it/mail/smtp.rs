@@ -112,8 +112,8 @@ async fn a_transaction_that_is_rolled_back_sends_nothing() {
 /// use up attempts.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_server_is_down_mails_wait_and_other_jobs_do_not() {
-    let port = free_port();
-    let post = Post::to_server(port, &[]).await;
+    let free = free_port();
+    let post = Post::to_server(free, &[]).await;
     post.sql(
         "create function public.other(payload jsonb) returns jsonb language sql return '{}'::jsonb",
     )
@@ -123,7 +123,7 @@ async fn while_the_server_is_down_mails_wait_and_other_jobs_do_not() {
     let row = post.until(first, "scheduled").await;
     assert!(
         row.error.contains(&format!(
-            "the SMTP server 127.0.0.1:{port} cannot be reached"
+            "the SMTP server 127.0.0.1:{free} cannot be reached"
         )),
         "{}",
         row.error
@@ -147,8 +147,7 @@ async fn while_the_server_is_down_mails_wait_and_other_jobs_do_not() {
     let other: i64 = post.owner.query_one(other, &[]).await.unwrap().get(0);
     post.until(other, "succeeded").await;
 
-    let port = port.to_string();
-    let server = SmtpServer::start(&["--port", &port]);
+    let server = SmtpServer::start(&["--port", &free.to_string()]);
     post.later().await;
     for id in &ids {
         // Those that come while the first one tries wait once more.
@@ -227,12 +226,12 @@ async fn a_slow_server_is_given_up_after_the_time_that_is_set() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_is_used_again_and_one_that_the_server_has_closed_costs_no_attempt() {
-    let server = SmtpServer::start(&["--idle", "0.5"]);
+    let server = SmtpServer::start(&[]);
     let post = Post::to_server(server.port, &[]).await;
     post.worker().await;
     let first = post.enqueue(&recovery("a@example.com")).await;
     post.until(first, "succeeded").await;
-    let second = post.enqueue(&recovery("b@example.com")).await;
+    let second = post.enqueue(&recovery("bye-b@example.com")).await;
     post.until(second, "succeeded").await;
     let mails = server.until("mail", 2).await;
     assert_eq!(mails[0]["session"], mails[1]["session"]);

@@ -284,6 +284,15 @@ impl Config {
                 }
             }
         }
+        if self.mail.from.parse::<lettre::message::Mailbox>().is_err() {
+            problems.push(
+                "mail.from must be an address, or Name <address>, such as App <no-reply@example.com>"
+                    .to_owned(),
+            );
+        }
+        if self.mail.smtp_password.is_some() && self.mail.smtp_username.is_none() {
+            problems.push("mail.smtp_password needs mail.smtp_username".to_owned());
+        }
         if self.auth.access_token_ttl == 0 || self.auth.refresh_token_ttl == 0 {
             problems.push(
                 "auth.access_token_ttl and auth.refresh_token_ttl must be at least 1 second"
@@ -540,7 +549,7 @@ fn parse_dotenv(text: &str, problems: &mut Vec<String>) -> Vec<(String, String)>
     pairs
 }
 
-fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     word: &str,
     known: impl Iterator<Item = &'a str>,
     before: &str,

@@ -48,7 +48,10 @@ pub(super) fn add_to(mailer: &Mailer, handlers: Handlers) -> Handlers {
 async fn run(mailer: &Mailer, context: &JobContext, payload: &RawValue) -> JobResult {
     let letter = open(mailer, context, payload)?;
     if let Some(deliver) = mailer.0.deliver.get()
-        && deliver(letter.clone()).await? == Delivery::Taken
+        && deliver(letter.clone())
+            .await
+            .map_err(|error| quiet(error, &letter))?
+            == Delivery::Taken
     {
         return Ok(json!({ "delivered": "hook" }));
     }
@@ -57,6 +60,15 @@ async fn run(mailer: &Mailer, context: &JobContext, payload: &RawValue) -> JobRe
         MailBackend::Console => print(mailer, &config, &letter).await,
         MailBackend::Inbox => keep(mailer, &config, &letter).await,
         MailBackend::Smtp => send(mailer, &config, context, &letter).await,
+    }
+}
+
+/// Whoever delivers may quote what it was given.
+fn quiet(error: JobError, letter: &Letter) -> JobError {
+    match error {
+        JobError::Failed(text) => JobError::Failed(scrub(&text, &letter.values)),
+        JobError::Discard(text) => JobError::Discard(scrub(&text, &letter.values)),
+        snooze @ JobError::Snooze(_) => snooze,
     }
 }
 

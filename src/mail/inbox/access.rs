@@ -44,11 +44,15 @@ fn parse(origin: &str) -> Option<Host> {
     Url::parse(origin).ok()?.host().map(|host| host.to_owned())
 }
 
+/// Names and addresses that lead to this machine and can lead nowhere else.
 fn is_loopback(host: &Host) -> bool {
     match host {
         Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => IpAddr::V6(*address).to_canonical().is_loopback(),
+        Host::Ipv4(address) => address.is_loopback() || address.is_unspecified(),
+        Host::Ipv6(address) => {
+            let address = IpAddr::V6(*address).to_canonical();
+            address.is_loopback() || address.is_unspecified()
+        }
     }
 }
 
@@ -70,6 +74,7 @@ mod tests {
             "127.0.0.1:8000",
             "localhost:8000",
             "[::1]:8000",
+            "0.0.0.0:8000",
             "app.localhost",
         ] {
             assert!(admits("127.0.0.1", &[("host", host)], false), "{host}");

@@ -16,13 +16,14 @@ const FUEL: u64 = 100_000;
 const MAX_OUTPUT: usize = 524_288;
 
 /// What templates may name, besides what a mail brings along. What is missing is empty.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 13] = [
     "ConfirmationURL",
     "Data",
     "Email",
     "FactorType",
     "NewEmail",
     "OldEmail",
+    "OldPhone",
     "Phone",
     "Provider",
     "RedirectTo",

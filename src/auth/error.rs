@@ -187,9 +187,7 @@ impl From<AuthError> for ApiError {
             AuthError::RefreshUnavailable(cause) => public.with_retry_after(1).with_cause(cause),
             AuthError::RefreshThrottled { retry_after_s }
             | AuthError::TooManyRequests { retry_after_s }
-            | AuthError::TooManyMails { retry_after_s } => {
-                public.with_retry_after(retry_after_s)
-            }
+            | AuthError::TooManyMails { retry_after_s } => public.with_retry_after(retry_after_s),
             AuthError::PasswordQueueFull => public.with_retry_after(1),
             AuthError::Issuance(_) | AuthError::Internal(_) => Self::internal(error),
             AuthError::BearerBanned | AuthError::BearerNotFound => {

@@ -46,13 +46,6 @@ pub(in crate::auth) fn confirm(
     answer(title, &body, &form_targets(target))
 }
 
-/// What a link without an address to go on to answers, once it was used.
-pub(in crate::auth) fn message(title: &str, text: &str) -> Response {
-    let (title, text) = (escape(title), escape(text));
-    let body = format!("<h1>{title}</h1><p>{text}</p>");
-    answer(&title, &body, "'none'")
-}
-
 /// Browsers hold the redirect that answers a form against the policy too, so the origin it may lead to is named.
 fn form_targets(target: &Url) -> String {
     if target.has_host() && matches!(target.scheme(), "http" | "https") {

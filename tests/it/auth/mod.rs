@@ -2,6 +2,7 @@
 
 mod admin;
 mod extensions;
+mod flows;
 mod limits;
 mod logout;
 mod refresh;

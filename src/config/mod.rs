@@ -516,7 +516,7 @@ fn parse_dotenv(text: &str, problems: &mut Vec<String>) -> Vec<(String, String)>
     pairs
 }
 
-fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     word: &str,
     known: impl Iterator<Item = &'a str>,
     before: &str,

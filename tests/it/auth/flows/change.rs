@@ -61,7 +61,8 @@ async fn a_browser_is_told_of_the_first_half() {
     let flows = Flows::new().await;
     let access = flows.member(ANA).await;
     flows.put_user(&access, json!({ "email": BO })).await.ok();
-    let (current, new) = (flows.mail().await, flows.mail().await);
+    let current = flows.mail_of("email_change", ANA).await;
+    let new = flows.mail_of("email_change", BO).await;
     let location = flows.press(&current.link).await;
     let message = &parameters(location.fragment())["message"];
     assert!(message.contains("other email"), "{message}");
@@ -88,7 +89,8 @@ async fn halves_of_two_changes_do_not_make_one() {
     let flows = Flows::new().await;
     let access = flows.member(ANA).await;
     flows.put_user(&access, json!({ "email": BO })).await.ok();
-    let (current, new) = (flows.mail().await, flows.mail().await);
+    let current = flows.mail_of("email_change", ANA).await;
+    let new = flows.mail_of("email_change", BO).await;
     flows.verify_hash("email_change", &current.token).await.ok();
     flows.later();
     let evil = "evil@example.com";
@@ -113,7 +115,8 @@ async fn a_half_that_was_never_confirmed_is_missing_for_ever() {
     let flows = Flows::new().await;
     let access = flows.member(ANA).await;
     flows.put_user(&access, json!({ "email": BO })).await.ok();
-    let (_, new) = (flows.mail().await, flows.mail().await);
+    let _current = flows.mail_of("email_change", ANA).await;
+    let new = flows.mail_of("email_change", BO).await;
     let burn = "delete from auth.one_time_tokens where token_type = 'email_change_current'";
     flows.owner.batch_execute(burn).await.unwrap();
     let half = flows.verify_hash("email_change", &new.token).await.ok();
@@ -126,7 +129,8 @@ async fn a_change_can_be_mailed_again() {
     let flows = Flows::new().await;
     let access = flows.member(ANA).await;
     flows.put_user(&access, json!({ "email": BO })).await.ok();
-    let (older, _) = (flows.mail().await, flows.mail().await);
+    let older = flows.mail_of("email_change", ANA).await;
+    let _new = flows.mail_of("email_change", BO).await;
     flows.later();
     let body = json!({ "type": "email_change", "email": ANA });
     flows.post("/resend", body).await.ok();
@@ -165,7 +169,8 @@ async fn an_address_that_was_taken_meanwhile_is_not_given_twice() {
     let flows = Flows::new().await;
     let access = flows.member(ANA).await;
     flows.put_user(&access, json!({ "email": BO })).await.ok();
-    let (current, new) = (flows.mail().await, flows.mail().await);
+    let current = flows.mail_of("email_change", ANA).await;
+    let new = flows.mail_of("email_change", BO).await;
     flows.verify_hash("email_change", &current.token).await.ok();
     flows.member(BO).await;
     flows

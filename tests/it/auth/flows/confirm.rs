@@ -123,7 +123,6 @@ async fn a_password_that_somebody_else_has_set_does_not_survive() {
             _ => flows.post("/recover", json!({ "email": ANA })).await.ok(),
         };
         let mail = flows.mail().await;
-        // The attacker asks for the sign-up's own mail, so that the victim has another one.
         let kind = if order == 3 { "recovery" } else { "signup" };
         flows.verify_code(kind, ANA, &mail.code).await.ok();
         flows

@@ -110,7 +110,7 @@ async fn times_are_alike_for_known_and_unknown_addresses() {
         ("/resend", json!({ "type": "email_change" })),
     ] {
         let mut times = [Vec::new(), Vec::new()];
-        for round in 0..400 {
+        for round in 0..240 {
             let which = round % 2;
             let mut body = body.clone();
             body["email"] = [ANA, "nobody@example.com"][which].into();
@@ -122,8 +122,8 @@ async fn times_are_alike_for_known_and_unknown_addresses() {
         }
         let [known, unknown] = &mut times;
         let distance = distance(known, unknown);
-        // With 200 samples each, chance alone exceeds 0.195 in one of a thousand runs.
-        assert!(distance < 0.3, "{path}: {distance}");
+        // With 120 samples each, chance alone exceeds 0.25 in one of a thousand runs.
+        assert!(distance < 0.35, "{path}: {distance}");
     }
     flows.discard().await;
 }

@@ -24,7 +24,8 @@ pub(super) const BO: &str = "bo@example.com";
 pub(super) struct Flows {
     pub(super) app: TestApp,
     pub(super) owner: Connection,
-    mails: Mutex<UnboundedReceiver<Letter>>,
+    /// Those to come, and those that nobody has asked for yet.
+    mails: Mutex<(UnboundedReceiver<Letter>, Vec<Letter>)>,
     _worker: Worker,
 }
 
@@ -37,6 +38,23 @@ pub(super) struct Mail {
     pub(super) token: String,
     pub(super) link: String,
     pub(super) values: Value,
+}
+
+impl Mail {
+    fn read(letter: &Letter) -> Self {
+        let text = |name: &str| {
+            let value = letter.values.get(name).and_then(Value::as_str);
+            value.unwrap_or_default().to_owned()
+        };
+        Self {
+            template: letter.template.clone(),
+            to: letter.to.clone(),
+            code: text("Token"),
+            token: text("TokenHash"),
+            link: text("ConfirmationURL"),
+            values: Value::Object(letter.values.clone()),
+        }
+    }
 }
 
 impl Flows {
@@ -70,35 +88,39 @@ impl Flows {
         Self {
             app,
             owner,
-            mails: Mutex::new(mails),
+            mails: Mutex::new((mails, Vec::new())),
             _worker: worker,
         }
     }
 
     /// The next mail.
     pub(super) async fn mail(&self) -> Mail {
-        let mut mails = self.mails.lock().await;
-        let letter = tokio::time::timeout(Duration::from_secs(10), mails.recv()).await;
-        let letter = letter.expect("a mail arrives").expect("mails are read");
-        let text = |name: &str| {
-            let value = letter.values.get(name).and_then(Value::as_str);
-            value.unwrap_or_default().to_owned()
-        };
-        Mail {
-            template: letter.template.clone(),
-            to: letter.to.clone(),
-            code: text("Token"),
-            token: text("TokenHash"),
-            link: text("ConfirmationURL"),
-            values: Value::Object(letter.values.clone()),
-        }
+        self.next(|_| true).await
     }
 
-    /// The next mail, which must be this one.
+    /// The next mail from this template to this address. Others, which may overtake it, are kept.
     pub(super) async fn mail_of(&self, template: &str, to: &str) -> Mail {
-        let mail = self.mail().await;
-        assert_eq!((mail.template.as_str(), mail.to.as_str()), (template, to));
-        mail
+        self.next(|letter| letter.template == template && letter.to == to)
+            .await
+    }
+
+    async fn next(&self, is_wanted: impl Fn(&Letter) -> bool) -> Mail {
+        let mut mails = self.mails.lock().await;
+        let (incoming, kept) = &mut *mails;
+        if let Some(at) = kept.iter().position(&is_wanted) {
+            return Mail::read(&kept.remove(at));
+        }
+        loop {
+            let letter = tokio::time::timeout(Duration::from_secs(10), incoming.recv()).await;
+            let Ok(letter) = letter else {
+                panic!("no such mail arrives; there are {kept:?}");
+            };
+            let letter = letter.expect("mails are read");
+            if is_wanted(&letter) {
+                return Mail::read(&letter);
+            }
+            kept.push(letter);
+        }
     }
 
     /// Waits until the worker has nothing left to do, and fails when a mail came of it.
@@ -106,8 +128,9 @@ impl Flows {
     pub(super) fn no_mail(&self) -> impl Future<Output = ()> + '_ {
         async {
             self.settle().await;
-            let left = self.mails.lock().await.try_recv();
-            assert!(left.is_err(), "unexpected: {left:?}");
+            let (incoming, kept) = &mut *self.mails.lock().await;
+            let left = kept.pop().or_else(|| incoming.try_recv().ok());
+            assert!(left.is_none(), "unexpected: {left:?}");
         }
     }
 
@@ -122,8 +145,9 @@ impl Flows {
     /// Forgets the mails so far.
     pub(super) async fn discard(&self) {
         self.settle().await;
-        let mut mails = self.mails.lock().await;
-        while mails.try_recv().is_ok() {}
+        let (incoming, kept) = &mut *self.mails.lock().await;
+        kept.clear();
+        while incoming.try_recv().is_ok() {}
     }
 
     /// The first column of the one row of `sql`, as text.

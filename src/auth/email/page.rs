@@ -29,15 +29,11 @@ pub(in crate::auth) fn confirm(
     target: &Url,
 ) -> Response {
     let (title, button) = words(kind);
-    let inputs: String = fields
-        .iter()
-        .map(|(name, value)| {
-            format!(
-                "<input type=\"hidden\" name=\"{name}\" value=\"{}\">",
-                escape(value)
-            )
-        })
-        .collect();
+    let inputs = fields.iter().map(|(name, value)| {
+        let value = escape(value);
+        format!("<input type=\"hidden\" name=\"{name}\" value=\"{value}\">")
+    });
+    let inputs = inputs.collect::<Vec<_>>().concat();
     let body = format!(
         "<h1>{title}</h1>\
          <form method=\"post\" action=\"{action}\">{inputs}<button type=\"submit\">{button}</button></form>",

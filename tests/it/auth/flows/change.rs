@@ -184,3 +184,26 @@ async fn an_address_that_was_taken_meanwhile_is_not_given_twice() {
         "1"
     );
 }
+
+/// A guess must not be a guess at the codes of many accounts. Fails when a token leaves those of others for its address.
+#[tokio::test]
+async fn an_address_waits_for_one_account_at_a_time() {
+    let flows = Flows::with(&[("auth.double_confirm_email_changes", "false")]).await;
+    let first = flows.member(ANA).await;
+    flows.put_user(&first, json!({ "email": BO })).await.ok();
+    let older = flows.mail_of("email_change", BO).await;
+    let second = flows.member("cy@example.com").await;
+    flows.later();
+    flows.put_user(&second, json!({ "email": BO })).await.ok();
+    let newer = flows.mail_of("email_change", BO).await;
+    flows
+        .verify_hash("email_change", &older.token)
+        .await
+        .refused(403, "otp_expired");
+    let session = flows.verify_code("email_change", BO, &newer.code).await;
+    assert_eq!(session.ok().json()["user"]["email"], BO);
+    flows
+        .sign_in("cy@example.com", PASSWORD)
+        .await
+        .refused(400, "invalid_credentials");
+}

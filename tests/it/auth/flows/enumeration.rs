@@ -65,9 +65,6 @@ async fn a_sign_up_looks_the_same_where_accounts_are_hidden() {
         .ok()
         .json();
     flows.mail_of("confirmation", "nobody@example.com").await;
-    fn names(value: &Value) -> Vec<String> {
-        value.as_object().unwrap().keys().cloned().collect()
-    }
     assert_eq!(names(&known), names(&unknown));
     assert_eq!(
         names(&known["identities"][0]),
@@ -78,6 +75,10 @@ async fn a_sign_up_looks_the_same_where_accounts_are_hidden() {
         .await;
     assert!(!known.to_string().contains(&id));
     flows.sign_in(ANA, PASSWORD).await.ok();
+}
+
+fn names(value: &Value) -> Vec<String> {
+    value.as_object().unwrap().keys().cloned().collect()
 }
 
 /// The largest distance between two distributions (Kolmogorov and Smirnov).

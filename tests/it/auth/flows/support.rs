@@ -32,8 +32,6 @@ pub(super) struct Flows {
 /// A mail as its reader sees it.
 #[derive(Debug)]
 pub(super) struct Mail {
-    pub(super) template: String,
-    pub(super) to: String,
     pub(super) code: String,
     pub(super) token: String,
     pub(super) link: String,
@@ -47,8 +45,6 @@ impl Mail {
             value.unwrap_or_default().to_owned()
         };
         Self {
-            template: letter.template.clone(),
-            to: letter.to.clone(),
             code: text("Token"),
             token: text("TokenHash"),
             link: text("ConfirmationURL"),
@@ -124,14 +120,11 @@ impl Flows {
     }
 
     /// Waits until the worker has nothing left to do, and fails when a mail came of it.
-    #[track_caller]
-    pub(super) fn no_mail(&self) -> impl Future<Output = ()> + '_ {
-        async {
-            self.settle().await;
-            let (incoming, kept) = &mut *self.mails.lock().await;
-            let left = kept.pop().or_else(|| incoming.try_recv().ok());
-            assert!(left.is_none(), "unexpected: {left:?}");
-        }
+    pub(super) async fn no_mail(&self) {
+        self.settle().await;
+        let (incoming, kept) = &mut *self.mails.lock().await;
+        let left = kept.pop().or_else(|| incoming.try_recv().ok());
+        assert!(left.is_none(), "unexpected: {left:?}");
     }
 
     /// Waits until the worker has nothing left to do.

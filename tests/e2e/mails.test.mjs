@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createClient } from '@supabase/supabase-js'
+import WebSocket from 'ws'
 import { good, refused, sharedProject, until } from './harness.mjs'
 
 const SITE = 'http://localhost:3000'
@@ -45,7 +46,7 @@ function pkceClient() {
   }
   const { api_url, publishable_key } = shared().status
   const auth = { flowType: 'pkce', storage, persistSession: true, autoRefreshToken: false, detectSessionInUrl: false }
-  return createClient(api_url, publishable_key, { auth })
+  return createClient(api_url, publishable_key, { auth, realtime: { transport: WebSocket } })
 }
 
 /** Opens a link as a browser does and presses the button. Returns where that leads. */

@@ -4,6 +4,7 @@ mod accounts;
 mod admin;
 mod audit;
 mod extensions;
+mod flows;
 mod limits;
 mod logout;
 mod mfa;

@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
-#[expect(unused_imports, reason = "for the flows with mails")]
 pub(super) use super::landing::{
     redirect_with_code, redirect_with_error, redirect_with_message, redirect_with_session,
 };
@@ -185,7 +184,6 @@ pub(super) async fn issue_code(
     tokens: Option<&ProviderTokens>,
 ) -> Result<String, AuthError> {
     let (code, now) = (random_token::<32>(), auth.clock().now());
-    let code_hash = token_hash(&code);
     let sealed = tokens.map(|tokens| {
         let plain = serde_json::to_vec(tokens).expect("tokens are JSON");
         auth.secrets().seal(&plain, flow_id.as_bytes())

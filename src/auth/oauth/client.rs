@@ -63,7 +63,7 @@ pub(super) fn unavailable() -> AuthError {
 pub(super) fn note(provider: &Provider, problem: &str) {
     tracing::warn!(
         oauth.provider = provider.name(),
-        problem,
+        error = problem,
         "a sign-in with an identity provider failed: {problem}"
     );
 }

@@ -288,7 +288,7 @@ pub(in crate::auth) async fn replace_email(
     let sql = "
     update auth.users u
        set email = $2
-         , email_confirmed_at = case when $3 then $4 end
+         , email_confirmed_at = case when $3 then $4::timestamptz end
          , updated_at = $4
      where u.id = $1";
     tx.execute(sql, &[&user_id, &email, &is_confirmed, &at])

@@ -201,7 +201,7 @@ async fn parameters_of_the_request_to_the_provider_are_ours() {
         "response_mode",
         "response_type",
         "nonce",
-        "code_challenge",
+        "code_verifier",
         "scope",
         "request_uri",
         "request",

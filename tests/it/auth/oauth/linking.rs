@@ -43,6 +43,7 @@ async fn unlink(app: &App, token: &str, id: &str) -> Reply {
 async fn both_sides_proven_the_identity_joins_and_the_log_says_why() {
     let (app, provider) = project(&[]).await;
     confirmed(&app, "ana@example.com").await;
+    app.advance(1);
     let landing = Browser::new(&app)
         .sign_in(&provider, "provider=acme", ana(&app))
         .await;
@@ -135,6 +136,7 @@ async fn an_identity_is_linked_used_and_unlinked() {
     let (app, provider) = project(&[("auth.manual_linking", "true")]).await;
     let session = app.sign_up("own@example.com").await.ok();
     let token = session.access_token();
+    app.advance(1);
     let landing = link(
         &app,
         &provider,

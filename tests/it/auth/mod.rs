@@ -4,6 +4,7 @@ mod admin;
 mod extensions;
 mod limits;
 mod logout;
+mod mfa;
 mod oauth;
 mod refresh;
 mod shapes;

@@ -121,7 +121,7 @@ async fn step(
 ) -> Result<Step, Stop> {
     let now = auth.clock().now();
     if let Some((identity_id, user_id)) = queries::find_identity(tx, arrival.key()).await? {
-        queries::use_identity(tx, identity_id, &arrival.data(), now).await?;
+        queries::use_identity(tx, identity_id, &arrival.news(), now).await?;
         return known(auth, tx, arrival, end, user_id).await;
     }
     let namesake = match &arrival.profile.email {
@@ -285,6 +285,15 @@ impl Arrival<'_> {
 
     fn data(&self) -> Value {
         Value::Object(self.profile.data.clone())
+    }
+
+    /// What a known identity learns. A token that tells no address takes none away.
+    fn news(&self) -> Value {
+        let mut data = self.profile.data.clone();
+        if self.profile.email.is_none() {
+            data.remove("email_verified");
+        }
+        Value::Object(data)
     }
 
     /// Gives the identity to a user, with what the provider knows and the user does not have yet.

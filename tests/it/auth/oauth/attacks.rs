@@ -344,10 +344,19 @@ async fn an_account_made_with_somebody_elses_address_is_emptied() {
             drop(code);
         }
 
+        let others = format!(
+            "insert into auth.mfa_factors (user_id, factor_type, status) values ('{id}', 'totp', 'verified');
+             insert into auth.webauthn_credentials (user_id, credential_id, credential) values ('{id}', '\\x01', '{{}}')"
+        );
+        app.owner.batch_execute(&others).await.unwrap();
+
         let landing = Browser::new(&app)
             .sign_in(&provider, "provider=acme", ana(&app))
             .await;
         let user = app.get_user(landing.access_token()).await.ok().body;
+        let left = "select (select count(*) from auth.mfa_factors) + (select count(*) from auth.webauthn_credentials)
+                         + (select count(*) from auth.one_time_tokens)";
+        assert_eq!(app.value(left).await, "0");
         assert_eq!(
             user["id"],
             id.as_str(),

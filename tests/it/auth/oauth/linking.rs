@@ -323,3 +323,29 @@ async fn an_id_token_can_be_linked_to_its_bearer() {
         .await;
     call("2").await.refused(403, "session_not_found");
 }
+
+/// Fails when the level of the session is not asked for.
+#[tokio::test]
+async fn an_account_with_a_second_factor_links_in_a_session_that_has_seen_it() {
+    let (app, provider) = project(&[("auth.manual_linking", "true")]).await;
+    let session = app.sign_up("own@example.com").await.ok();
+    let token = session.access_token();
+    let sql = "insert into auth.mfa_factors (user_id, factor_type, status) select u.id, 'totp', 'verified' from auth.users u";
+    app.owner.execute(sql, &[]).await.unwrap();
+    begin_link(&app, token, "")
+        .await
+        .refused(401, "insufficient_aal");
+    let id = session.text("/user/identities/0/identity_id");
+    unlink(&app, token, id)
+        .await
+        .refused(401, "insufficient_aal");
+    let claims = json!({"email": "x@example.com", "email_verified": true});
+    let body = json!({"provider": "acme", "id_token": provider.id_token(now(&app), &claims), "link_identity": true});
+    let call = app
+        .request("POST", "/token?grant_type=id_token")
+        .bearer(token);
+    call.json(body)
+        .send()
+        .await
+        .refused(401, "insufficient_aal");
+}

@@ -29,8 +29,7 @@ pub(super) async fn linking_user(auth: &Auth, bearer: Bearer<'_>) -> Result<Uuid
 /// The bearer, whose session must have seen the second factor if the account has one.
 async fn subject(auth: &Auth, bearer: Bearer<'_>) -> Result<User, AuthError> {
     let connection = auth.db().auth().connection().await?;
-    let found = shared::find_user(&connection, bearer.user_id, bearer.session_id).await?;
-    let (user, session) = user::live(auth, bearer, found)?;
+    let (user, session) = user::find_live(auth, &connection, bearer).await?;
     mfa::require_aal(&user, bearer, session)?;
     Ok(user)
 }

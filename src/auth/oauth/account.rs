@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::policy::{self, Decision};
 use super::profile::Profile;
+use crate::auth::address::Email;
 use crate::auth::audit::{self, Action};
 use crate::auth::email::sign_up::Confirmation;
 use crate::auth::flow::{self, ProviderTokens};
@@ -211,7 +212,7 @@ async fn create(
         id: Uuid::new_v4(),
         aud: &config.jwt.aud,
         role: "authenticated",
-        email: profile.email.as_ref().map(|email| email.as_str()),
+        email: profile.email.as_ref().map(Email::as_str),
         phone: None,
         password_hash: None,
         email_confirmed: profile.email.is_some() && !must_confirm,
@@ -343,7 +344,7 @@ impl Arrival<'_> {
         now: DateTime<Utc>,
     ) -> Result<(), Stop> {
         let (provider, subject) = self.key();
-        let email = self.profile.email.as_ref().map_or("", |it| it.as_str());
+        let email = self.profile.email.as_ref().map_or("", Email::as_str);
         let traits = json!({
             "provider": provider,
             "provider_id": subject,
@@ -383,7 +384,7 @@ pub(super) async fn link(
     let linked = async {
         arrival.attach(tx, user_id, now).await?;
         let email = vouched.and_then(|profile| profile.email.as_ref());
-        let email = email.map(crate::auth::address::Email::as_str);
+        let email = email.map(Email::as_str);
         queries::settle_user(tx, user_id, email, now).await?;
         let reason = "the signed-in user asked for it";
         arrival.log_link(tx, user_id, reason, now).await

@@ -108,7 +108,7 @@ async fn endpoints(
                 } else {
                     AuthType::RequestBody
                 },
-                metadata.userinfo_endpoint().map(|url| url.to_string()),
+                metadata.userinfo_endpoint().map(ToString::to_string),
                 Some((metadata.issuer().to_string(), names_itself)),
             )
         }

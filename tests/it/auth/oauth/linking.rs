@@ -248,7 +248,15 @@ async fn the_last_two_identities_are_not_removed_at_once() {
         .iter()
         .map(|it| it["identity_id"].as_str().unwrap());
     let token = session.access_token();
-    let replies = futures_util::future::join_all(ids.map(|id| unlink(&app, token, id))).await;
+    // Both have begun before either can go on.
+    let lock = "begin; select from auth.users for update";
+    app.owner.batch_execute(lock).await.unwrap();
+    let both = futures_util::future::join_all(ids.map(|id| unlink(&app, token, id)));
+    let release = async {
+        app.wait_for_blocked(2).await;
+        app.owner.batch_execute("commit").await.unwrap();
+    };
+    let (replies, ()) = tokio::join!(both, release);
     let mut statuses: Vec<u16> = replies.iter().map(|reply| reply.status.as_u16()).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 422]);

@@ -111,6 +111,27 @@ pub enum AuthError {
     /// A hook of the project refused.
     #[error("{0}")]
     HookRejected(String),
+    /// A hook of the project refused, with a status and text of its own.
+    #[error("{message}")]
+    HookRefused {
+        /// HTTP status, 400 to 599.
+        status: u16,
+        /// What the client is told.
+        message: String,
+    },
+    /// A hook of the project could not be asked, or did not answer as it should.
+    #[error("{message}")]
+    HookFailed {
+        /// What it is called.
+        code: ErrorCode,
+        /// What the client is told.
+        message: String,
+        /// What the log is told.
+        cause: String,
+    },
+    /// A hook of the project decided against the attempt.
+    #[error("{1}")]
+    Rejected(ErrorCode, String),
     /// A write of a user failed for a reason of the project's own SQL.
     #[error("Database error saving new user")]
     SavingUser(#[source] DbError),
@@ -155,7 +176,8 @@ impl AuthError {
             Self::CurrentPasswordRequired => ErrorCode::CurrentPasswordRequired,
             Self::CurrentPasswordInvalid => ErrorCode::CurrentPasswordInvalid,
             Self::NotAdmin(_) => ErrorCode::NotAdmin,
-            Self::HookRejected(_) => ErrorCode::HookRejected,
+            Self::HookRejected(_) | Self::HookRefused { .. } => ErrorCode::HookRejected,
+            Self::HookFailed { code, .. } | Self::Rejected(code, _) => *code,
             Self::SavingUser(_) | Self::Issuance(_) | Self::Internal(_) | Self::Db(_) => {
                 ErrorCode::UnexpectedFailure
             }
@@ -178,6 +200,16 @@ impl From<AuthError> for ApiError {
             | AuthError::TooManyRequests { retry_after_s } => {
                 public.with_retry_after(retry_after_s)
             }
+            AuthError::HookRefused { status, .. } => match StatusCode::from_u16(status) {
+                Ok(status) => public.with_status(status),
+                Err(_) => public,
+            },
+            AuthError::HookFailed {
+                code: ErrorCode::ServiceUnavailable,
+                cause,
+                ..
+            } => public.with_retry_after(1).with_cause(cause),
+            AuthError::HookFailed { cause, .. } => public.with_cause(cause),
             AuthError::PasswordQueueFull => public.with_retry_after(1),
             AuthError::Issuance(_) | AuthError::Internal(_) => Self::internal(error),
             AuthError::BearerBanned | AuthError::BearerNotFound => {

@@ -32,6 +32,7 @@ mod routes;
 mod session;
 mod sign_in;
 mod signup;
+mod sync_hooks;
 mod token;
 mod user;
 
@@ -45,10 +46,15 @@ pub use error::AuthError;
 pub use hooks::{AfterHook, Extensions, Hook, HookContext, HookRejection, UserEvent};
 pub use model::{Client, Identity, TokenResponse, User, UserPage};
 pub use routes::router;
+pub use sync_hooks::{
+    Decision, EmailData, EmailMessage, MfaAttempt, MfaDecision, PasswordAttempt, SmsMessage,
+};
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::db::{Db, DbError, SqlState};
+use crate::http::Outbound;
+use crate::net::Network;
 use crate::telemetry::Metrics;
 
 /// Signs access tokens and knows the public keys; `app.rs` passes the key ring's functions.
@@ -82,6 +88,8 @@ struct Inner {
     mac_key: refresh_token::MacKey,
     limits: limits::Limits,
     extensions: Extensions,
+    /// Calls addresses that the project chose.
+    outbound: Outbound,
     passwords: password::Passwords,
 }
 
@@ -97,10 +105,19 @@ impl Auth {
         clock: Clock,
         config: config::Handle,
         secret: &[u8; 32],
-        extensions: Extensions,
+        mut extensions: Extensions,
         metrics: &Metrics,
     ) -> Result<Self, AuthError> {
-        let passwords = password::Passwords::new(&config.current().auth, metrics)?;
+        let settings = config.current();
+        let passwords = password::Passwords::new(&settings.auth, metrics)?;
+        let allow = settings.outbound.allow.iter();
+        let outbound = Outbound::new(allow.filter_map(|text| Network::parse(text)).collect());
+        extensions.targets = Some(sync_hooks::Targets::new(
+            db.clone(),
+            outbound.clone(),
+            clock.clone(),
+            config.clone(),
+        ));
         Ok(Self(Arc::new(Inner {
             db,
             tokens,
@@ -109,6 +126,7 @@ impl Auth {
             mac_key: refresh_token::MacKey::new(secret),
             limits: limits::Limits::new(secret),
             extensions,
+            outbound,
             passwords,
         })))
     }
@@ -135,6 +153,10 @@ impl Auth {
 
     fn extensions(&self) -> &Extensions {
         &self.0.extensions
+    }
+
+    fn outbound(&self) -> &Outbound {
+        &self.0.outbound
     }
 
     fn passwords(&self) -> &password::Passwords {

@@ -10,6 +10,7 @@ use super::limits::{self, Account, Attempt, Origin};
 use super::model::{Client, TokenResponse, User};
 use super::queries::{self, Credentials, Device, RefreshLimits, Refreshed, SignIn, Within};
 use super::user::Bearer;
+use super::sync_hooks::{self, PasswordAttempt};
 use super::{Auth, AuthError, token};
 use crate::db::{DbError, SqlState};
 use crate::hooks::Event;
@@ -58,7 +59,7 @@ pub(super) async fn sign_in_with_password(
         attempt.fail(auth).await?;
         return Err(AuthError::InvalidCredentials);
     };
-    token::issue(auth, user, &session, "password").await
+    token::issue(auth, user, &session, "password", client).await
 }
 
 /// Opens the session and tells whoever wants to know, both or neither. `None` when the password is not the checked one
@@ -116,6 +117,17 @@ async fn check_credentials(
             return Err(error);
         }
     };
+    let tried = found.as_ref().filter(|_| hash.is_some());
+    if let Some(user_id) = tried.map(|account| account.user_id)
+        && let Err(error) = tell_of_password(auth, client, user_id, is_right).await
+    {
+        match error {
+            // Nobody said that it was wrong.
+            AuthError::HookFailed { .. } if is_right => attempt.undo(auth).await?,
+            _ => attempt.fail(auth).await?,
+        }
+        return Err(error);
+    }
     let (Some(account), Some(hash), true) = (found, hash, is_right) else {
         attempt.fail(auth).await?;
         return Err(AuthError::InvalidCredentials);
@@ -125,6 +137,20 @@ async fn check_credentials(
         return Err(error);
     }
     Ok((account, hash, attempt))
+}
+
+/// Hooks are told of the passwords that are tried for accounts, and may refuse them.
+async fn tell_of_password(
+    auth: &Auth,
+    client: &Client,
+    user_id: Uuid,
+    valid: bool,
+) -> Result<(), AuthError> {
+    if !auth.extensions().watches_passwords() {
+        return Ok(());
+    }
+    let attempt = PasswordAttempt { user_id, valid };
+    sync_hooks::points::check_password_attempt(auth, client, attempt).await
 }
 
 /// What keeps an account out although its password is right.
@@ -222,7 +248,7 @@ pub(super) async fn refresh(
     };
     match refreshed.await.map_err(unavailable)? {
         Refreshed::Current(session, user) => {
-            token::issue(auth, *user, &session, "token_refresh").await
+            token::issue(auth, *user, &session, "token_refresh", client).await
         }
         Refreshed::Unknown => Err(AuthError::RefreshTokenNotFound),
         Refreshed::Banned => Err(AuthError::UserBanned),

@@ -100,7 +100,7 @@ async fn register(auth: &Auth, new: &NewUser<'_>, client: &Client) -> Result<Sig
     };
     match session {
         Some(session) => {
-            let tokens = token::issue(auth, user, &session, "password").await?;
+            let tokens = token::issue(auth, user, &session, "password", client).await?;
             Ok(SignedUp::Session(Box::new(tokens)))
         }
         None => Ok(SignedUp::Unconfirmed(Box::new(user))),

@@ -4,6 +4,7 @@
 //! [`Sources`] and calls [`Config::load`], which is a pure function. Unknown keys are errors that name the
 //! nearest valid one. [`Handle`] is what running parts hold: it follows a reload.
 
+mod auth_hooks;
 pub mod cron;
 mod postgrest;
 mod secret;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
+pub use auth_hooks::{AuthHooks, HookTarget, SigningKey};
 pub use secret::Secret;
 use section::{Effective, Field, Layers, Origin, Raw};
 pub use sections::{
@@ -37,6 +39,8 @@ pub struct Config {
     pub jwt: Jwt,
     /// `[auth]`
     pub auth: Auth,
+    /// `[auth.hook.NAME]`
+    pub auth_hooks: AuthHooks,
     /// `[jobs]`
     pub jobs: Jobs,
     /// `[outbound]`
@@ -94,6 +98,7 @@ impl Config {
         ]
         .into_iter()
         .flatten()
+        .chain(AuthHooks::fields())
     }
 
     /// Layers `sources` (defaults < `sb.toml` < `.env` < environment < flags) and checks every value.
@@ -108,6 +113,7 @@ impl Config {
             db: Database::load(&layers, &mut effective, &mut problems),
             jwt: Jwt::load(&layers, &mut effective, &mut problems),
             auth: Auth::load(&layers, &mut effective, &mut problems),
+            auth_hooks: AuthHooks::load(&layers, &mut effective, &mut problems),
             jobs: Jobs::load(&layers, &mut effective, &mut problems),
             outbound: Outbound::load(&layers, &mut effective, &mut problems),
             cron,
@@ -206,6 +212,7 @@ impl Config {
             db: self.db.with_live_of(&next.db),
             jwt: self.jwt.with_live_of(&next.jwt),
             auth: self.auth.with_live_of(&next.auth),
+            auth_hooks: self.auth_hooks.with_live_of(&next.auth_hooks),
             jobs: self.jobs.with_live_of(&next.jobs),
             outbound: self.outbound.with_live_of(&next.outbound),
             rest: self.rest.with_live_of(&next.rest),
@@ -270,6 +277,7 @@ impl Config {
                 }
             }
         }
+        self.auth_hooks.check(problems);
         if self.auth.access_token_ttl == 0 || self.auth.refresh_token_ttl == 0 {
             problems.push(
                 "auth.access_token_ttl and auth.refresh_token_ttl must be at least 1 second"
@@ -420,45 +428,68 @@ fn read_toml(
             schedules = cron::read(&content, problems);
             continue;
         }
-        let fields: Vec<_> = Config::fields()
-            .filter(|field| field.section == section)
-            .collect();
-        let Some(content) = content.as_table().filter(|_| !fields.is_empty()) else {
-            let sections = Config::fields().map(|field| field.section).chain(["cron"]);
-            problems.push(format!(
-                "sb.toml: unknown section [{section}]{}",
-                nearest(&section, sections, "[", "]")
-            ));
-            continue;
-        };
-        for (key, value) in content {
-            if fields.iter().any(|field| field.key == key) {
-                layers.insert(
-                    format!("{section}.{key}"),
-                    (Raw::Toml(value.clone()), Origin::File),
-                );
-            } else if let Some(name) = postgrest::name(key).filter(|_| section == "rest") {
-                match postgrest::text(value) {
-                    Some(text) => drop(postgrest.insert(name.to_owned(), (text, Origin::File))),
-                    None => problems.push(format!(
-                        "sb.toml: rest.{key} must be a string, number, boolean or list"
-                    )),
-                }
-            } else {
-                let known = fields.iter().map(|field| field.key);
-                let known: Vec<&str> = if section == "rest" {
-                    known.chain(postgrest::NAMES.iter().copied()).collect()
-                } else {
-                    known.collect()
-                };
-                problems.push(format!(
-                    "sb.toml: unknown key {section}.{key}{}",
-                    nearest(key, known.into_iter(), "", "")
-                ));
-            }
-        }
+        read_section(&section, &content, layers, postgrest, problems);
     }
     schedules
+}
+
+/// The keys of one section. A section whose name begins with that of another one, such as `auth.hook.send_sms`, is a
+/// table within it.
+fn read_section(
+    section: &str,
+    content: &toml::Value,
+    layers: &mut Layers,
+    postgrest: &mut postgrest::Settings,
+    problems: &mut Vec<String>,
+) {
+    let fields: Vec<_> = Config::fields()
+        .filter(|field| field.section == section)
+        .collect();
+    let Some(content) = content
+        .as_table()
+        .filter(|_| !fields.is_empty() || holds_sections(section))
+    else {
+        let sections = Config::fields().map(|field| field.section).chain(["cron"]);
+        problems.push(format!(
+            "sb.toml: unknown section [{section}]{}",
+            nearest(section, sections, "[", "]")
+        ));
+        return;
+    };
+    for (key, value) in content {
+        let inner = format!("{section}.{key}");
+        if fields.iter().any(|field| field.key == key) {
+            layers.insert(inner, (Raw::Toml(value.clone()), Origin::File));
+        } else if value.is_table() && (holds_sections(&inner) || holds_sections(section)) {
+            read_section(&inner, value, layers, postgrest, problems);
+        } else if let Some(name) = postgrest::name(key).filter(|_| section == "rest") {
+            match postgrest::text(value) {
+                Some(text) => drop(postgrest.insert(name.to_owned(), (text, Origin::File))),
+                None => problems.push(format!(
+                    "sb.toml: rest.{key} must be a string, number, boolean or list"
+                )),
+            }
+        } else {
+            let known = fields.iter().map(|field| field.key);
+            let known: Vec<&str> = if section == "rest" {
+                known.chain(postgrest::NAMES.iter().copied()).collect()
+            } else {
+                known.collect()
+            };
+            problems.push(format!(
+                "sb.toml: unknown key {section}.{key}{}",
+                nearest(key, known.into_iter(), "", "")
+            ));
+        }
+    }
+}
+
+/// Whether there are sections within this one.
+fn holds_sections(section: &str) -> bool {
+    Config::fields().any(|field| {
+        let rest = field.section.strip_prefix(section);
+        rest.is_some_and(|rest| rest.starts_with('.'))
+    })
 }
 
 fn read_env(

@@ -61,6 +61,7 @@ mod limits;
 mod refresh;
 mod rows;
 mod session;
+mod sync_hooks;
 mod user;
 
 use chrono::{DateTime, Utc};
@@ -75,6 +76,7 @@ pub(super) use session::{
     Scope, SignIn, Within, end_sessions, find_session_user, insert_session, mark_seen, sign_in,
     sign_out, stamp_sign_in,
 };
+pub(super) use sync_hooks::run_hook;
 pub(super) use user::{
     Credentials, Device, LiveSession, NewUser, UserChange, count_users, delete_user,
     find_credentials, find_credentials_by_email, find_credentials_by_phone, find_user, insert_user,

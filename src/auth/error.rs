@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 
+use super::password_rules::WeakPassword;
 use crate::db::{DbError, SqlState};
 use crate::error::ErrorCode;
 use crate::http::ApiError;
@@ -87,12 +88,14 @@ pub enum AuthError {
     /// A refusal that has nothing to tell but its code and text.
     #[error("{1}")]
     Refused(ErrorCode, &'static str),
-    /// The new password is too short.
-    #[error("Password should be at least {min_length} characters.")]
-    WeakPassword {
-        /// The fewest characters asked for.
-        min_length: usize,
-    },
+    /// The new password does not meet the rules.
+    #[error("{}", .0.message)]
+    WeakPassword(WeakPassword),
+    /// An anonymous account has no address to go with a password.
+    #[error(
+        "Updating password of an anonymous user without an email or phone is not allowed"
+    )]
+    AnonymousPassword,
     /// The new password is the old one.
     #[error("New password should be different from the old password.")]
     SamePassword,
@@ -132,6 +135,9 @@ pub enum AuthError {
     /// A hook of the project decided against the attempt.
     #[error("{1}")]
     Rejected(ErrorCode, String),
+    /// Nobody can tell whether a captcha was solved.
+    #[error("captcha verification process failed")]
+    CaptchaUnavailable(String),
     /// A write of a user failed for a reason of the project's own SQL.
     #[error("Database error saving new user")]
     SavingUser(#[source] DbError),
@@ -149,7 +155,7 @@ pub enum AuthError {
 impl AuthError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::Invalid(_) => ErrorCode::ValidationFailed,
+            Self::Invalid(_) | Self::AnonymousPassword => ErrorCode::ValidationFailed,
             Self::InvalidCredentials => ErrorCode::InvalidCredentials,
             Self::EmailNotConfirmed => ErrorCode::EmailNotConfirmed,
             Self::UserBanned | Self::BearerBanned => ErrorCode::UserBanned,
@@ -160,7 +166,8 @@ impl AuthError {
             Self::RefreshTokenAlreadyUsed => ErrorCode::RefreshTokenAlreadyUsed,
             Self::RefreshUnavailable(_)
             | Self::RefreshThrottled { .. }
-            | Self::PasswordQueueFull => ErrorCode::ServiceUnavailable,
+            | Self::PasswordQueueFull
+            | Self::CaptchaUnavailable(_) => ErrorCode::ServiceUnavailable,
             Self::TooManyRequests { .. } => ErrorCode::OverRequestRateLimit,
             Self::SignupDisabled => ErrorCode::SignupDisabled,
             Self::UserAlreadyExists => ErrorCode::UserAlreadyExists,
@@ -171,7 +178,7 @@ impl AuthError {
             Self::AnonymousDisabled => ErrorCode::AnonymousProviderDisabled,
             Self::FeatureDisabled(_) => ErrorCode::FeatureDisabled,
             Self::Refused(code, _) => *code,
-            Self::WeakPassword { .. } => ErrorCode::WeakPassword,
+            Self::WeakPassword(_) => ErrorCode::WeakPassword,
             Self::SamePassword => ErrorCode::SamePassword,
             Self::CurrentPasswordRequired => ErrorCode::CurrentPasswordRequired,
             Self::CurrentPasswordInvalid => ErrorCode::CurrentPasswordInvalid,
@@ -210,15 +217,18 @@ impl From<AuthError> for ApiError {
                 ..
             } => public.with_retry_after(1).with_cause(cause),
             AuthError::HookFailed { cause, .. } => public.with_cause(cause),
+            AuthError::CaptchaUnavailable(cause) => public.with_retry_after(1).with_cause(cause),
             AuthError::PasswordQueueFull => public.with_retry_after(1),
             AuthError::Issuance(_) | AuthError::Internal(_) => Self::internal(error),
             AuthError::BearerBanned | AuthError::BearerNotFound => {
                 public.with_status(StatusCode::FORBIDDEN)
             }
-            AuthError::WeakPassword { .. } => public.with(
+            AuthError::WeakPassword(weak) => public.with(
                 "weak_password",
-                serde_json::json!({ "reasons": ["length"] }),
+                serde_json::json!({ "reasons": weak.reasons }),
             ),
+            AuthError::AnonymousPassword => public.with_status(StatusCode::UNPROCESSABLE_ENTITY),
+            AuthError::Refused(ErrorCode::ServiceUnavailable, _) => public.with_retry_after(1),
             _ => public,
         }
     }

@@ -31,6 +31,8 @@ pub(super) enum Limited {
     Token,
     /// Sign-up.
     SignUp,
+    /// Anonymous sign-in.
+    Anonymous,
 }
 
 impl Limited {
@@ -38,6 +40,7 @@ impl Limited {
         match self {
             Self::Token => "token",
             Self::SignUp => "signup",
+            Self::Anonymous => "anonymous",
         }
     }
 
@@ -45,6 +48,15 @@ impl Limited {
         match self {
             Self::Token => settings.rate_limit_token_per_window,
             Self::SignUp => settings.rate_limit_signup_per_window,
+            Self::Anonymous => settings.rate_limit_anonymous_per_hour,
+        }
+    }
+
+    /// Seconds the number is for.
+    fn window(self, settings: &config::Auth) -> u32 {
+        match self {
+            Self::Anonymous => 3600,
+            _ => settings.rate_limit_window_seconds,
         }
     }
 }
@@ -111,7 +123,8 @@ pub(super) fn count_refresh(auth: &Auth, origin: Origin) -> Result<(), AuthError
         return Ok(());
     };
     let now = auth.clock().now();
-    let rate = rate(settings, settings.rate_limit_refresh_per_window);
+    let window = settings.rate_limit_window_seconds;
+    let rate = rate(window, settings.rate_limit_refresh_per_window);
     let taken = auth.limits().refreshes.take(block, rate, now);
     taken.map_err(|at| AuthError::RefreshThrottled {
         retry_after_s: seconds_until(at, now),
@@ -122,7 +135,7 @@ pub(super) fn count_refresh(auth: &Auth, origin: Origin) -> Result<(), AuthError
 fn bucket(auth: &Auth, limited: Limited, origin: Origin) -> Option<Bucket> {
     let settings = &auth.config().auth;
     let block = origin.0.filter(|_| settings.rate_limit_enabled)?;
-    let (step, window) = rate(settings, limited.per_window(settings));
+    let (step, window) = rate(limited.window(settings), limited.per_window(settings));
     let client = format!("{step} {window} {}", block.bounds().0);
     Some(Bucket {
         key: auth.limits().hash(limited.name(), client.as_bytes()),
@@ -132,9 +145,9 @@ fn bucket(auth: &Auth, limited: Limited, origin: Origin) -> Option<Bucket> {
 }
 
 /// One token per …, and all of them within …
-fn rate(settings: &config::Auth, per_window: u32) -> (TimeDelta, TimeDelta) {
-    let window = TimeDelta::seconds(settings.rate_limit_window_seconds.into());
-    let micros = i64::from(settings.rate_limit_window_seconds) * 1_000_000;
+fn rate(seconds: u32, per_window: u32) -> (TimeDelta, TimeDelta) {
+    let window = TimeDelta::seconds(seconds.into());
+    let micros = i64::from(seconds) * 1_000_000;
     let step = TimeDelta::microseconds(micros / i64::from(per_window.max(1)));
     (step, window)
 }

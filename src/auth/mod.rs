@@ -16,8 +16,10 @@
 
 mod address;
 mod admin;
+mod anonymous;
 mod audit;
 mod buckets;
+mod captcha;
 mod claims;
 mod duration;
 mod error;
@@ -26,6 +28,7 @@ mod limits;
 mod metadata;
 mod model;
 mod password;
+mod password_rules;
 mod queries;
 mod refresh_token;
 mod routes;
@@ -45,6 +48,7 @@ pub use claims::{ClaimsContext, ClaimsProvider};
 pub use error::AuthError;
 pub use hooks::{AfterHook, Extensions, Hook, HookContext, HookRejection, UserEvent};
 pub use model::{Client, Identity, TokenResponse, User, UserPage};
+pub use password_rules::WeakPassword;
 pub use routes::router;
 pub use sync_hooks::{
     Decision, EmailData, EmailMessage, MfaAttempt, MfaDecision, PasswordAttempt, SmsMessage,

@@ -11,7 +11,7 @@ use super::model::{Client, TokenResponse, User};
 use super::queries::{self, Credentials, Device, RefreshLimits, Refreshed, SignIn, Within};
 use super::user::Bearer;
 use super::sync_hooks::{self, PasswordAttempt};
-use super::{Auth, AuthError, token};
+use super::{Auth, AuthError, password_rules, token};
 use crate::db::{DbError, SqlState};
 use crate::hooks::Event;
 use crate::net::AddressBlock;
@@ -44,7 +44,7 @@ pub(super) async fn sign_in_with_password(
     let (account, checked_hash, attempt) = check_credentials(auth, &grant, client, origin).await?;
     let now = auth.clock().now();
     let session = token::new_session("password", now);
-    let is_email = grant.email.is_some_and(|email| !email.is_empty());
+    let is_email = grant.email.as_ref().is_some_and(|email| !email.is_empty());
     let traits = json!({ "provider": if is_email { "email" } else { "phone" } });
     let actor = (account.user_id, account.name.as_str());
     let new = SignIn {
@@ -59,7 +59,14 @@ pub(super) async fn sign_in_with_password(
         attempt.fail(auth).await?;
         return Err(AuthError::InvalidCredentials);
     };
-    token::issue(auth, user, &session, "password", client).await
+    let name = password_rules::name_in(&user.user_metadata);
+    let known = [user.email.as_str(), name];
+    let weak_password = password_rules::look_at(auth, &grant.password, &known).await;
+    let tokens = token::issue(auth, user, &session, "password", client).await?;
+    Ok(TokenResponse {
+        weak_password,
+        ..tokens
+    })
 }
 
 /// Opens the session and tells whoever wants to know, both or neither. `None` when the password is not the checked one

@@ -11,7 +11,7 @@ use super::limits::{self, Limited, Origin};
 use super::metadata::MetadataPatch;
 use super::model::{Client, Session, TokenResponse, User};
 use super::queries::{self, NewUser};
-use super::{Auth, AuthError, password, saving, token};
+use super::{Auth, AuthError, anonymous, password_rules, saving, token};
 use crate::db::Tx;
 use crate::hooks::Event;
 
@@ -51,6 +51,10 @@ pub(super) async fn sign_up(
     client: &Client,
     origin: Origin,
 ) -> Result<SignedUp, AuthError> {
+    if is_anonymous(&input) {
+        let tokens = anonymous::sign_in(auth, input.data, client, origin).await?;
+        return Ok(SignedUp::Session(Box::new(tokens)));
+    }
     let config = auth.config();
     if config.auth.disable_signup {
         return Err(AuthError::SignupDisabled);
@@ -60,9 +64,10 @@ pub(super) async fn sign_up(
     if password.is_empty() {
         return Err(AuthError::Invalid("Signup requires a valid password"));
     }
-    password::check_new(password, &config.auth)?;
     let data = MetadataPatch::parse(input.data)?.over(Map::new());
     limits::count(auth, Limited::SignUp, origin).await?;
+    let name = data.as_object().map_or("", password_rules::name_in);
+    password_rules::check(auth, password, &[email.as_str(), name]).await?;
     let hash = auth.passwords().hash(password).await?;
     let confirmed = !config.auth.require_email_confirmation;
     let app_metadata = json!({ "provider": "email", "providers": ["email"] });
@@ -107,14 +112,15 @@ async fn register(auth: &Auth, new: &NewUser<'_>, client: &Client) -> Result<Sig
     }
 }
 
+fn is_anonymous(input: &SignUp) -> bool {
+    let is_missing = |text: &Option<String>| text.as_deref().is_none_or(str::is_empty);
+    is_missing(&input.email) && is_missing(&input.phone)
+}
+
 fn required_email(input: &SignUp) -> Result<Email, AuthError> {
-    let given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
-    if given(&input.email) {
-        Email::parse(input.email.as_deref().unwrap_or_default())
-    } else if given(&input.phone) {
-        Err(AuthError::PhoneDisabled)
-    } else {
-        Err(AuthError::AnonymousDisabled)
+    match input.email.as_deref() {
+        Some(email) if !email.is_empty() => Email::parse(email),
+        _ => Err(AuthError::PhoneDisabled),
     }
 }
 
@@ -179,7 +185,7 @@ pub(super) fn identity_data(id: Uuid, (provider, address): (&str, &str), verifie
     })
 }
 
-fn suppressed(cause: &str) -> AuthError {
+pub(super) fn suppressed(cause: &str) -> AuthError {
     AuthError::Internal(cause.to_owned())
 }
 
@@ -198,7 +204,7 @@ async fn repeated(auth: &Auth, new: &NewUser<'_>, client: &Client) -> Result<Sig
 }
 
 /// The user as it would be stored.
-fn unsaved(new: &NewUser<'_>) -> User {
+pub(super) fn unsaved(new: &NewUser<'_>) -> User {
     let members = |value: &Value| value.as_object().cloned().unwrap_or_default();
     let at = |condition: bool| -> Option<DateTime<Utc>> { condition.then_some(new.at) };
     User {

@@ -52,5 +52,6 @@ pub(super) async fn issue(
             counter: session.counter,
         }),
         user,
+        weak_password: None,
     })
 }

@@ -10,7 +10,7 @@ use super::metadata::{self, MetadataPatch};
 use super::model::{Client, User};
 use super::queries::{self, LiveSession, UserChange};
 use super::signup::identity_data;
-use super::{Auth, AuthError, claims, password, saving};
+use super::{Auth, AuthError, claims, password_rules, saving};
 use crate::db::{SystemConnection, Tx};
 
 /// Who asks, from a verified access token.
@@ -120,7 +120,10 @@ pub(super) async fn update(
     let new_hash = match input.password.as_deref() {
         Some(new) if !new.is_empty() => {
             let current = input.current_password.as_deref();
-            Some(new_password(auth, user.id, (new, current), old_hash).await?)
+            if user.is_anonymous && email.is_none() {
+                return Err(AuthError::AnonymousPassword);
+            }
+            Some(new_password(auth, &user, (new, current), old_hash).await?)
         }
         _ => None,
     };
@@ -153,6 +156,7 @@ async fn change_in(
     if let Some(email) = change.email {
         let data = identity_data(id, ("email", email), true);
         queries::write_identity(tx, (id, "email"), &data, now).await?;
+        queries::write_providers(tx, id).await?;
     }
     let mut action = Action::Modified;
     if change.password_hash.is_some() {
@@ -188,18 +192,19 @@ fn new_email(auth: &Auth, user: &User, text: Option<&str>) -> Result<Option<Emai
 /// Checks a change of password and hashes the new one.
 async fn new_password(
     auth: &Auth,
-    user_id: Uuid,
+    user: &User,
     (new, current): (&str, Option<&str>),
     old_hash: Option<&str>,
 ) -> Result<String, AuthError> {
     let settings = &auth.config().auth;
-    password::check_new(new, settings)?;
+    let name = password_rules::name_in(&user.user_metadata);
+    password_rules::check(auth, new, &[&user.email, name]).await?;
     if let Some(old_hash) = old_hash {
         match current.filter(|text| !text.is_empty()) {
             None if settings.require_current_password => {
                 return Err(AuthError::CurrentPasswordRequired);
             }
-            Some(current) if !is_current(auth, user_id, current, old_hash).await? => {
+            Some(current) if !is_current(auth, user.id, current, old_hash).await? => {
                 return Err(AuthError::CurrentPasswordInvalid);
             }
             Some(current) if current == new => return Err(AuthError::SamePassword),

@@ -20,7 +20,7 @@ pub use auth_hooks::{AuthHooks, HookTarget, SigningKey};
 pub use secret::Secret;
 use section::{Effective, Field, Layers, Origin, Raw};
 pub use sections::{
-    Algorithm, Auth, CronBackend, Database, DefaultGrants, Jobs, Jwt, Log, LogFormat, Outbound,
+    Algorithm, Auth, CaptchaProvider, CronBackend, Database, DefaultGrants, Jobs, Jwt, Log, LogFormat, Outbound,
     Rest, Security, Server, Stack,
 };
 
@@ -255,6 +255,14 @@ impl Config {
         for (name, url) in [
             ("server.api_url", self.server.api_url.as_deref()),
             ("rest.url", self.rest.url.as_deref()),
+            (
+                "auth.captcha_verify_url",
+                self.auth.captcha_verify_url.as_deref(),
+            ),
+            (
+                "auth.password_hibp_url",
+                Some(self.auth.password_hibp_url.as_str()).filter(|_| self.auth.password_hibp_enabled),
+            ),
         ] {
             if let Some(text) = url
                 && !url::Url::parse(text)
@@ -278,6 +286,15 @@ impl Config {
             }
         }
         self.auth_hooks.check(problems);
+        if self.auth.password_min_strength > 4 {
+            problems.push("auth.password_min_strength must be from 0 to 4".to_owned());
+        }
+        if self.auth.captcha_provider.is_some() && self.auth.captcha_secret.is_none() {
+            problems.push(
+                "auth.captcha_provider needs auth.captcha_secret, which the provider gives"
+                    .to_owned(),
+            );
+        }
         if self.auth.access_token_ttl == 0 || self.auth.refresh_token_ttl == 0 {
             problems.push(
                 "auth.access_token_ttl and auth.refresh_token_ttl must be at least 1 second"
@@ -310,6 +327,10 @@ impl Config {
             ("window_seconds", self.auth.rate_limit_window_seconds),
             ("token_per_window", self.auth.rate_limit_token_per_window),
             ("signup_per_window", self.auth.rate_limit_signup_per_window),
+            (
+                "anonymous_per_hour",
+                self.auth.rate_limit_anonymous_per_hour,
+            ),
             (
                 "refresh_per_window",
                 self.auth.rate_limit_refresh_per_window,

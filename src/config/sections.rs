@@ -121,6 +121,16 @@ section! {
     }
 }
 
+words! {
+    /// Who checks captchas.
+    CaptchaProvider {
+        /// hCaptcha.
+        Hcaptcha = "hcaptcha",
+        /// Cloudflare Turnstile.
+        Turnstile = "turnstile",
+    }
+}
+
 section! {
     /// Accounts and sessions.
     Auth in "auth" {
@@ -136,6 +146,28 @@ section! {
         [live] disable_signup: bool = false, "AUTH_DISABLE_SIGNUP";
         /// Fewest characters of a new password.
         [live] password_min_length: usize = 6, "AUTH_PASSWORD_MIN_LENGTH";
+        /// Sets of characters, separated by `:`, of each of which a new password needs one (`\\:` stands for a colon in a set), or `letters_digits`, `lower_upper_letters_digits`, `lower_upper_letters_digits_symbols`.
+        [live] password_required_characters: String = String::new(), "AUTH_PASSWORD_REQUIRED_CHARACTERS";
+        /// How hard a new password must be to guess, from 0 (not at all) to 4, as zxcvbn measures it.
+        [live] password_min_strength: u32 = 0, "AUTH_PASSWORD_MIN_STRENGTH";
+        /// Refuse new passwords that have leaked somewhere. The first five digits of their SHA-1 are sent to the address below.
+        [live] password_hibp_enabled: bool = false, "AUTH_PASSWORD_HIBP_ENABLED";
+        /// Refuse all new passwords while that address does not answer.
+        [live] password_hibp_fail_closed: bool = false, "AUTH_PASSWORD_HIBP_FAIL_CLOSED";
+        /// Where the five digits are appended: Have I Been Pwned, or a copy of its ranges.
+        [live] password_hibp_url: String = "https://api.pwnedpasswords.com/range/".to_owned(), "AUTH_PASSWORD_HIBP_URL";
+        /// Visitors can sign in without an address, and give one later.
+        [live] anonymous_enabled: bool = false, "AUTH_ANONYMOUS_ENABLED";
+        /// Anonymous sign-ins per hour and client address, on all nodes together.
+        [live] rate_limit_anonymous_per_hour: u32 = 30, "AUTH_RATE_LIMIT_ANONYMOUS_PER_HOUR";
+        /// Who checks that a person signs up or in: "hcaptcha" or "turnstile". Unset: nobody.
+        [live] captcha_provider: Option<CaptchaProvider> = None, "AUTH_CAPTCHA_PROVIDER";
+        /// The secret that the provider gave for this site.
+        [live] captcha_secret: Option<Secret> = None, "AUTH_CAPTCHA_SECRET";
+        /// Where solutions are checked. Default: the provider's address.
+        [live] captcha_verify_url: Option<String> = None, "AUTH_CAPTCHA_VERIFY_URL";
+        /// Hosts on whose pages a captcha may have been solved. Empty: any that the provider admits.
+        [live] captcha_hostnames: Vec<String> = Vec::new(), "AUTH_CAPTCHA_HOSTNAMES";
         /// Changing a password needs the current one.
         [live] require_current_password: bool = false, "AUTH_REQUIRE_CURRENT_PASSWORD";
         /// Memory of one password hash (argon2id), in KiB.

@@ -57,6 +57,7 @@ macro_rules! identity_columns {
     };
 }
 
+mod anonymous;
 mod limits;
 mod refresh;
 mod rows;
@@ -67,6 +68,7 @@ mod user;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+pub(super) use anonymous::{insert_anonymous_user, write_providers};
 pub(super) use limits::{
     Admission, AttemptKey, Bucket, begin_attempt, end_attempt, forget_accounts, forget_failures,
     take_token,

@@ -12,7 +12,11 @@ use crate::http::Json;
 pub(super) async fn settings(State(auth): State<Auth>) -> Json<Value> {
     let config = auth.config();
     Json(json!({
-        "external": { "email": true, "phone": false, "anonymous_users": false },
+        "external": {
+            "email": true,
+            "phone": false,
+            "anonymous_users": config.auth.anonymous_enabled,
+        },
         "disable_signup": config.auth.disable_signup,
         "mailer_autoconfirm": !config.auth.require_email_confirmation,
         "phone_autoconfirm": false,

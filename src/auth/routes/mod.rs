@@ -2,6 +2,7 @@
 
 mod admin_users;
 mod bearer;
+mod captcha;
 mod logout;
 mod meta;
 mod signup;
@@ -10,7 +11,7 @@ mod user;
 mod version;
 
 use axum::Router;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
 use super::Auth;
@@ -39,6 +40,7 @@ pub fn router(auth: Auth) -> Router {
         )
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(auth.clone(), captcha::layer))
         .layer(from_fn(version::layer))
         .with_state(auth)
 }

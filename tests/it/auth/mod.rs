@@ -2,6 +2,7 @@
 
 mod admin;
 mod extensions;
+mod hooks_address;
 mod hooks_sync;
 mod limits;
 mod logout;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::ConnectInfo;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -17,6 +17,7 @@ use crate::scratch::eventually;
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) peer: SocketAddr,
+    pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
@@ -47,11 +48,12 @@ impl Receiver {
         let calls: Arc<Mutex<Vec<Call>>> = Arc::default();
         let seen = Arc::clone(&calls);
         let handler =
-            move |ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap, body: Bytes| {
+            move |ConnectInfo(peer): ConnectInfo<SocketAddr>, uri: Uri, headers: HeaderMap, body: Bytes| {
                 let number = {
                     let mut seen = seen.lock().unwrap();
                     seen.push(Call {
                         peer,
+                        path: uri.path().to_owned(),
                         headers,
                         body,
                     });

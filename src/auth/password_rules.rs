@@ -159,7 +159,11 @@ pub(super) fn measure(password: &str, known: &[String]) -> u32 {
     let start: String = password.chars().take(MAX_MEASURED_CHARS).collect();
     let parts: Vec<&str> = known
         .iter()
-        .flat_map(|text| text.split('@').chain([text.as_str()]))
+        .flat_map(|text| {
+            let words = text.split(|c: char| c == '@' || c.is_whitespace());
+            words.chain([text.as_str()])
+        })
+        .filter(|text| !text.is_empty())
         .collect();
     u8::from(zxcvbn::zxcvbn(&start, &parts).score()).into()
 }

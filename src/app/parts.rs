@@ -102,6 +102,7 @@ pub(super) fn auth(
         clock,
         config,
         &secret,
+        context.mail.clone(),
         extensions,
         &context.metrics,
     )?)

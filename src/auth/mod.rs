@@ -23,15 +23,21 @@ mod captcha;
 mod claims;
 mod duration;
 mod error;
+mod flow;
 mod hooks;
+mod landing;
 mod limits;
+mod mail_limits;
 mod metadata;
 mod model;
+mod one_time_token;
 mod password;
 mod password_rules;
 mod queries;
+mod redirect;
 mod refresh_token;
 mod routes;
+mod secrets;
 mod session;
 mod sign_in;
 mod signup;
@@ -59,6 +65,7 @@ use crate::config::{self, Config};
 use crate::db::{Db, DbError, SqlState};
 use crate::http::Outbound;
 use crate::net::Network;
+use crate::mail::Mailer;
 use crate::telemetry::Metrics;
 
 /// Signs access tokens and knows the public keys; `app.rs` passes the key ring's functions.
@@ -91,6 +98,8 @@ struct Inner {
     config: config::Handle,
     mac_key: refresh_token::MacKey,
     limits: limits::Limits,
+    secrets: secrets::Secrets,
+    mailer: Mailer,
     extensions: Extensions,
     /// Calls addresses that the project chose.
     outbound: Outbound,
@@ -102,17 +111,23 @@ impl Auth {
     /// be the same on all nodes.
     ///
     /// # Errors
-    /// [`AuthError::Internal`] when the settings of argon2 cannot be used.
+    /// [`AuthError::Internal`] when the settings of argon2 or the allow list of redirects cannot be used.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the list of what the service depends on"
+    )]
     pub fn new(
         db: Db,
         tokens: TokenIssuer,
         clock: Clock,
         config: config::Handle,
         secret: &[u8; 32],
+        mailer: Mailer,
         mut extensions: Extensions,
         metrics: &Metrics,
     ) -> Result<Self, AuthError> {
         let settings = config.current();
+        redirect::check(&settings)?;
         let passwords = password::Passwords::new(&settings.auth, metrics)?;
         let allow = settings.outbound.allow.iter();
         let outbound = Outbound::new(allow.filter_map(|text| Network::parse(text)).collect());
@@ -129,6 +144,8 @@ impl Auth {
             config,
             mac_key: refresh_token::MacKey::new(secret),
             limits: limits::Limits::new(secret),
+            secrets: secrets::Secrets::new(secret),
+            mailer,
             extensions,
             outbound,
             passwords,
@@ -153,6 +170,15 @@ impl Auth {
 
     fn limits(&self) -> &limits::Limits {
         &self.0.limits
+    }
+
+    fn secrets(&self) -> &secrets::Secrets {
+        &self.0.secrets
+    }
+
+    /// Sends mails, from within transactions.
+    pub fn mailer(&self) -> &Mailer {
+        &self.0.mailer
     }
 
     fn extensions(&self) -> &Extensions {

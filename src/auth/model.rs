@@ -142,6 +142,12 @@ pub struct TokenResponse {
     /// What is wrong with the password of this sign-in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weak_password: Option<WeakPassword>,
+    /// Access token of the identity provider, in the one answer that ends a sign-in with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider_token: Option<String>,
+    /// Its refresh token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider_refresh_token: Option<String>,
 }
 
 /// Where a request came from, kept with the session and the audit log.

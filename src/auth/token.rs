@@ -53,5 +53,7 @@ pub(super) async fn issue(
         }),
         user,
         weak_password: None,
+        provider_token: None,
+        provider_refresh_token: None,
     })
 }

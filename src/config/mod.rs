@@ -20,8 +20,8 @@ pub use auth_hooks::{AuthHooks, HookTarget, SigningKey};
 pub use secret::Secret;
 use section::{Effective, Field, Layers, Origin, Raw};
 pub use sections::{
-    Algorithm, Auth, CaptchaProvider, CronBackend, Database, DefaultGrants, Jobs, Jwt, Log, LogFormat, Outbound,
-    Rest, Security, Server, Stack,
+    Algorithm, Auth, CaptchaProvider, CronBackend, Database, DefaultGrants, Jobs, Jwt, Log,
+    LogFormat, Mail, MailBackend, Outbound, Rest, Security, Server, Stack, VerifyGet,
 };
 
 /// Every effective setting.
@@ -43,6 +43,8 @@ pub struct Config {
     pub auth_hooks: AuthHooks,
     /// `[jobs]`
     pub jobs: Jobs,
+    /// `[mail]`
+    pub mail: Mail,
     /// `[outbound]`
     pub outbound: Outbound,
     /// `[cron.NAME]`; `None` without an `sb.toml`.
@@ -55,6 +57,8 @@ pub struct Config {
     pub stack: Stack,
     /// `[log]`
     pub log: Log,
+    /// `sb dev` runs: what people need to see of mails may be shown. No setting.
+    pub development: bool,
     effective: Vec<Effective>,
 }
 
@@ -91,6 +95,7 @@ impl Config {
             Jwt::FIELDS,
             Auth::FIELDS,
             Jobs::FIELDS,
+            Mail::FIELDS,
             Outbound::FIELDS,
             Rest::FIELDS,
             Stack::FIELDS,
@@ -115,6 +120,7 @@ impl Config {
             auth: Auth::load(&layers, &mut effective, &mut problems),
             auth_hooks: AuthHooks::load(&layers, &mut effective, &mut problems),
             jobs: Jobs::load(&layers, &mut effective, &mut problems),
+            mail: Mail::load(&layers, &mut effective, &mut problems),
             outbound: Outbound::load(&layers, &mut effective, &mut problems),
             cron,
             rest: Rest::load(&layers, &mut effective, &mut problems),
@@ -124,6 +130,7 @@ impl Config {
                 .collect(),
             stack: Stack::load(&layers, &mut effective, &mut problems),
             log: Log::load(&layers, &mut effective, &mut problems),
+            development: false,
             effective,
         };
         let config = config
@@ -214,6 +221,7 @@ impl Config {
             auth: self.auth.with_live_of(&next.auth),
             auth_hooks: self.auth_hooks.with_live_of(&next.auth_hooks),
             jobs: self.jobs.with_live_of(&next.jobs),
+            mail: self.mail.with_live_of(&next.mail),
             outbound: self.outbound.with_live_of(&next.outbound),
             rest: self.rest.with_live_of(&next.rest),
             stack: self.stack.with_live_of(&next.stack),

@@ -58,7 +58,9 @@ macro_rules! identity_columns {
 }
 
 mod anonymous;
+mod flow_state;
 mod limits;
+mod one_time_tokens;
 mod refresh;
 mod rows;
 mod session;
@@ -69,9 +71,15 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 pub(super) use anonymous::{insert_anonymous_user, write_providers};
+pub(super) use flow_state::{
+    FlowRow, FoundFlow, exchange_code, find_code, insert_flow, set_code, take_flow,
+};
 pub(super) use limits::{
     Admission, AttemptKey, Bucket, begin_attempt, end_attempt, forget_accounts, forget_failures,
-    take_token,
+    give_token_back, take_token, take_token_in,
+};
+pub(super) use one_time_tokens::{
+    FoundToken, TokenRow, burn_tokens, take_token_by_hash, take_token_by_id, try_codes, write_token,
 };
 pub(super) use refresh::{RefreshLimits, Refreshed, refresh};
 pub(super) use session::{

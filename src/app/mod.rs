@@ -272,6 +272,7 @@ impl App {
             .register(|registry| registry.register_collector(pools));
         context.jobs.register_metrics(&context.metrics);
         let auth = parts::auth(&context, &keys, &master, self.extensions)?;
+        let handlers = auth.add_to(handlers);
         let rest = parts::rest(&context, &keys)?;
         let mut authors = Router::new();
         for (path, routes) in self.routes {

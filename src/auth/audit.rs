@@ -14,6 +14,15 @@ pub(super) enum Action {
     Modified,
     UpdatedPassword,
     Deleted,
+    ConfirmationRequested,
+    RecoveryRequested,
+    ReauthenticateRequested,
+    EmailChangeRequested,
+    Invited,
+    InviteAccepted,
+    Confirmed,
+    VerificationFailed,
+    CodeSent,
 }
 
 impl Action {
@@ -25,6 +34,15 @@ impl Action {
             Self::Modified => ("user_modified", "user"),
             Self::UpdatedPassword => ("user_updated_password", "user"),
             Self::Deleted => ("user_deleted", "team"),
+            Self::ConfirmationRequested => ("user_confirmation_requested", "user"),
+            Self::RecoveryRequested => ("user_recovery_requested", "user"),
+            Self::ReauthenticateRequested => ("user_reauthenticate_requested", "user"),
+            Self::EmailChangeRequested => ("user_email_change_requested", "user"),
+            Self::Invited => ("user_invited", "team"),
+            Self::InviteAccepted => ("invite_accepted", "account"),
+            Self::Confirmed => ("user_confirmed", "account"),
+            Self::VerificationFailed => ("verification_failed", "account"),
+            Self::CodeSent => ("user_recovery_requested", "user"),
         }
     }
 }

@@ -62,6 +62,15 @@ pub enum AuthError {
         /// When to try again, in seconds.
         retry_after_s: u64,
     },
+    /// So many text messages to one number, whether or not it has an account, or in all.
+    #[error("Too many text messages; try again in {retry_after_s} seconds")]
+    TooManySms {
+        /// When to try again, in seconds.
+        retry_after_s: u64,
+    },
+    /// The number is unconfirmed.
+    #[error("Phone not confirmed")]
+    PhoneNotConfirmed,
     /// The wanted address is not on the allow list, and why.
     #[error("{0}")]
     RedirectRefused(String),
@@ -182,6 +191,8 @@ impl AuthError {
             | Self::CaptchaUnavailable(_) => ErrorCode::ServiceUnavailable,
             Self::TooManyRequests { .. } => ErrorCode::OverRequestRateLimit,
             Self::TooManyMails { .. } => ErrorCode::OverEmailSendRateLimit,
+            Self::TooManySms { .. } => ErrorCode::OverSmsSendRateLimit,
+            Self::PhoneNotConfirmed => ErrorCode::PhoneNotConfirmed,
             Self::SignupDisabled => ErrorCode::SignupDisabled,
             Self::UserAlreadyExists => ErrorCode::UserAlreadyExists,
             Self::EmailExists => ErrorCode::EmailExists,
@@ -218,7 +229,8 @@ impl From<AuthError> for ApiError {
             AuthError::RefreshUnavailable(cause) => public.with_retry_after(1).with_cause(cause),
             AuthError::RefreshThrottled { retry_after_s }
             | AuthError::TooManyRequests { retry_after_s }
-            | AuthError::TooManyMails { retry_after_s } => {
+            | AuthError::TooManyMails { retry_after_s }
+            | AuthError::TooManySms { retry_after_s } => {
                 public.with_retry_after(retry_after_s)
             }
             AuthError::HookRefused { status, .. } => match StatusCode::from_u16(status) {

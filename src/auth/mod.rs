@@ -22,6 +22,7 @@ mod buckets;
 mod captcha;
 mod claims;
 mod duration;
+mod email;
 mod error;
 mod flow;
 mod hooks;
@@ -33,6 +34,7 @@ mod model;
 mod one_time_token;
 mod password;
 mod password_rules;
+mod phone;
 mod queries;
 mod redirect;
 mod refresh_token;
@@ -65,6 +67,7 @@ use crate::config::{self, Config};
 use crate::db::{Db, DbError, SqlState};
 use crate::http::Outbound;
 use crate::net::Network;
+use crate::jobs::Handlers;
 use crate::mail::Mailer;
 use crate::telemetry::Metrics;
 
@@ -137,7 +140,7 @@ impl Auth {
             clock.clone(),
             config.clone(),
         ));
-        Ok(Self(Arc::new(Inner {
+        let auth = Self(Arc::new(Inner {
             db,
             tokens,
             clock,
@@ -149,7 +152,15 @@ impl Auth {
             extensions,
             outbound,
             passwords,
-        })))
+        }));
+        auth.mailer()
+            .deliver_with(sync_hooks::email::deliver(&auth));
+        Ok(auth)
+    }
+
+    /// Adds the kinds of jobs with which the service writes mails.
+    pub fn add_to(&self, handlers: Handlers) -> Handlers {
+        email::deliver::add_to(self, handlers)
     }
 
     fn db(&self) -> &Db {

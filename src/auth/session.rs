@@ -139,7 +139,7 @@ async fn check_credentials(
         attempt.fail(auth).await?;
         return Err(AuthError::InvalidCredentials);
     };
-    if let Err(error) = may_sign_in(auth, &account) {
+    if let Err(error) = may_sign_in(auth, &account, &name) {
         attempt.succeed(auth).await?;
         return Err(error);
     }
@@ -161,10 +161,19 @@ async fn tell_of_password(
 }
 
 /// What keeps an account out although its password is right.
-fn may_sign_in(auth: &Auth, account: &Credentials) -> Result<(), AuthError> {
+fn may_sign_in(auth: &Auth, account: &Credentials, name: &Name<'_>) -> Result<(), AuthError> {
     let now = auth.clock().now();
     if account.banned_until.is_some_and(|until| until > now) {
         return Err(AuthError::UserBanned);
+    }
+    if let Name::Phone(_) = name {
+        // Numbers are handed on from one person to the next, so unlike addresses each is confirmed.
+        let is_confirmed = account.is_phone_confirmed || auth.config().auth.sms_autoconfirm;
+        return if is_confirmed {
+            Ok(())
+        } else {
+            Err(AuthError::PhoneNotConfirmed)
+        };
     }
     if auth.config().auth.require_email_confirmation && !account.is_confirmed {
         return Err(AuthError::EmailNotConfirmed);

@@ -166,6 +166,20 @@ section! {
         [live] password_hibp_fail_closed: bool = false, "AUTH_PASSWORD_HIBP_FAIL_CLOSED";
         /// Where the five digits are appended: Have I Been Pwned, or a copy of its ranges.
         [live] password_hibp_url: String = "https://api.pwnedpasswords.com/range/".to_owned(), "AUTH_PASSWORD_HIBP_URL";
+        /// Numbers count as confirmed without a code.
+        [live] sms_autoconfirm: bool = false, "AUTH_SMS_AUTOCONFIRM";
+        /// Digits of the codes in text messages, 6 to 10.
+        [live] sms_otp_length: u32 = 6, "AUTH_SMS_OTP_LENGTH";
+        /// Seconds such a code is good for.
+        [live] sms_otp_ttl: u64 = 60, "AUTH_SMS_OTP_TTL";
+        /// Numbers with a code of their own, to which nothing is sent: `15550001:123456,15550002:654321`. For tests.
+        [live] sms_test_otp: Option<Secret> = None, "AUTH_SMS_TEST_OTP";
+        /// Seconds between two text messages to one number; 0 means no pause.
+        [live] sms_interval_seconds: u32 = 60, "AUTH_SMS_INTERVAL_SECONDS";
+        /// Text messages to one number within an hour.
+        [live] sms_per_hour: u32 = 5, "AUTH_SMS_PER_HOUR";
+        /// Text messages of the whole project within an hour.
+        [live] sms_per_hour_in_all: u32 = 30, "AUTH_SMS_PER_HOUR_IN_ALL";
         /// Visitors can sign in without an address, and give one later.
         [live] anonymous_enabled: bool = false, "AUTH_ANONYMOUS_ENABLED";
         /// Anonymous sign-ins per hour and client address, on all nodes together.

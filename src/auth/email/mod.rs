@@ -17,6 +17,7 @@ pub(super) mod invite;
 pub(super) mod letter;
 pub(super) mod page;
 pub(super) mod reauthenticate;
+pub(super) mod recover;
 pub(super) mod request;
 pub(super) mod sign_up;
 pub(super) mod verify;

@@ -37,6 +37,16 @@ impl Confirmation {
         })
     }
 
+    /// What the client that asks sent for its flow.
+    pub(super) fn challenge(&self) -> Option<&Challenge> {
+        self.challenge.as_ref()
+    }
+
+    /// Where its link leads in the end.
+    pub(super) fn redirect_to(&self) -> &Url {
+        &self.redirect_to
+    }
+
     /// Mails it, in the transaction of the sign-up.
     ///
     /// # Errors

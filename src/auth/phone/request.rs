@@ -154,7 +154,7 @@ pub(super) fn parse(auth: &Auth, text: &str) -> Result<Phone, AuthError> {
     }
 }
 
-pub(super) fn check_channel(channel: Option<&str>) -> Result<(), AuthError> {
+pub(in crate::auth) fn check_channel(channel: Option<&str>) -> Result<(), AuthError> {
     match channel {
         None | Some("" | "sms" | "whatsapp") => Ok(()),
         Some(_) => Err(AuthError::Invalid("channel must be sms or whatsapp")),

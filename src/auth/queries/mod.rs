@@ -58,9 +58,11 @@ macro_rules! identity_columns {
 }
 
 mod anonymous;
+mod email;
 mod flow_state;
 mod limits;
 mod one_time_tokens;
+mod phone;
 mod refresh;
 mod rows;
 mod session;
@@ -71,6 +73,11 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 pub(super) use anonymous::{insert_anonymous_user, write_providers};
+pub(super) use email::{
+    CURRENT_CONFIRMED, NEW_CONFIRMED, begin_email_change, confirm_email, confirm_half,
+    find_session_start, finish_email_change, read_email_change, remove_unconfirmed_password,
+    request_mail, stamp_sent,
+};
 pub(super) use flow_state::{
     FlowRow, FoundFlow, exchange_code, find_code, insert_flow, set_code, take_flow,
 };
@@ -80,6 +87,10 @@ pub(super) use limits::{
 };
 pub(super) use one_time_tokens::{
     FoundToken, TokenRow, burn_tokens, take_token_by_hash, take_token_by_id, try_codes, write_token,
+};
+pub(super) use phone::{
+    PhoneAccount, begin_phone_change, confirm_phone, find_phone_account, find_phone_change,
+    finish_phone_change, stamp_sms,
 };
 pub(super) use refresh::{RefreshLimits, Refreshed, refresh};
 pub(super) use session::{

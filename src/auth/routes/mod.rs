@@ -4,10 +4,12 @@ mod admin_users;
 mod bearer;
 mod captcha;
 mod logout;
+mod mail;
 mod meta;
 mod signup;
 mod token;
 mod user;
+mod verify;
 mod version;
 
 use axum::Router;
@@ -38,6 +40,8 @@ pub fn router(auth: Auth) -> Router {
                 .put(admin_users::update)
                 .delete(admin_users::delete),
         )
+        .merge(mail::routes())
+        .merge(verify::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(auth.clone(), captcha::layer))

@@ -9,6 +9,7 @@
 //! - What goes wrong is told to the log; clients learn a code, and the text that a hook meant for them.
 
 mod address;
+pub(super) mod email;
 pub(super) mod points;
 mod types;
 

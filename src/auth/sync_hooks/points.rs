@@ -160,7 +160,6 @@ impl Extensions {
     }
 
     /// Whether the project sends its mails itself.
-    #[expect(dead_code, reason = "asked by the email flows")]
     pub(in crate::auth) fn sends_email(&self) -> bool {
         !self.email_senders.is_empty() || self.has(HookName::SendEmail)
     }
@@ -169,7 +168,6 @@ impl Extensions {
     ///
     /// # Errors
     /// [`AuthError::HookRejected`], [`AuthError::HookRefused`], [`AuthError::HookFailed`].
-    #[expect(dead_code, reason = "called by the email flows")]
     pub(in crate::auth) async fn run_send_email(
         &self,
         client: &Client,

@@ -86,10 +86,12 @@ impl std::fmt::Debug for EmailMessage {
     }
 }
 
-/// What a mail is about. Of a change of address, `token_hash` belongs to the new address and `token_hash_new` to the
-/// current one: so it is with Supabase, whose senders this serves.
+/// What a mail is about. Each mail is told of by itself: of a change of address that both addresses confirm there are two,
+/// and `token_new` and `token_hash_new` stay empty.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
 pub struct EmailData {
+    /// The one recipient.
+    pub to: String,
     /// The code to be told.
     pub token: String,
     /// What stands in the link.
@@ -100,9 +102,9 @@ pub struct EmailData {
     pub email_action_type: String,
     /// The address of the application.
     pub site_url: String,
-    /// Code for the current address, of a change of address.
+    /// Empty; Supabase tells of two mails at once.
     pub token_new: String,
-    /// Link token for the current address, of a change of address.
+    /// Empty, likewise.
     pub token_hash_new: String,
     /// The address before a change.
     pub old_email: String,

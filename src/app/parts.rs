@@ -41,6 +41,7 @@ pub(super) fn role_passwords(config: &Config, master: &MasterKey) -> RolePasswor
         authenticator: Secret::new(authenticator_password(config, master)),
         auth: master.role_password("sb_auth"),
         jobs: master.role_password("sb_jobs"),
+        hooks: master.role_password("sb_hooks"),
     }
 }
 
@@ -62,6 +63,7 @@ pub(super) fn db(config: &Config, master: &MasterKey) -> Result<Db, StartError> 
         authenticator: owner.with_user("authenticator", &authenticator_password(config, master)),
         auth: auth_target(&owner, master),
         jobs: owner.with_user("sb_jobs", master.role_password("sb_jobs").expose()),
+        hooks: owner.with_user("sb_hooks", master.role_password("sb_hooks").expose()),
         // A job holds one while its SQL runs.
         jobs_pool_max_size: config.jobs.concurrency.clamp(2, 200),
         owner,
@@ -100,6 +102,7 @@ pub(super) fn auth(
         clock,
         config,
         &secret,
+        context.mail.clone(),
         extensions,
         &context.metrics,
     )?)

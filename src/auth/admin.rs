@@ -11,7 +11,7 @@ use super::metadata::MetadataPatch;
 use super::model::{Client, User, UserPage};
 use super::queries::{self, NewUser, UserChange};
 use super::signup::{identity_data, insert_with_identities};
-use super::{Auth, AuthError, claims, password, saving};
+use super::{Auth, AuthError, claims, password, password_rules, saving};
 use crate::db::{DbError, SqlState, Tx};
 use crate::hooks::Event;
 
@@ -150,6 +150,9 @@ pub(super) async fn update(
     };
     let tx = auth.db().auth().begin().await?;
     let changed = async {
+        if change.password_hash.is_some() || change.email.is_some() {
+            queries::burn_tokens(&tx, id, None).await?;
+        }
         if queries::update_user(&tx, id, &change, now)
             .await
             .map_err(saving)?
@@ -321,7 +324,8 @@ async fn password_hash(auth: &Auth, input: &NewAccount) -> Result<Option<String>
             "Only a password or a password hash should be provided",
         )),
         (Some(text), None) => {
-            password::check_new(text, &auth.config().auth)?;
+            let known = [given(input.email.as_deref()).unwrap_or_default()];
+            password_rules::check(auth, text, &known).await?;
             Ok(Some(auth.passwords().hash(text).await?))
         }
         (None, Some(hash)) => {

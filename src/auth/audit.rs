@@ -23,6 +23,15 @@ pub(super) enum Action {
     PasskeyCreated,
     PasskeyUpdated,
     PasskeyDeleted,
+    ConfirmationRequested,
+    RecoveryRequested,
+    ReauthenticateRequested,
+    EmailChangeRequested,
+    Invited,
+    InviteAccepted,
+    Confirmed,
+    VerificationFailed,
+    CodeSent,
 }
 
 impl Action {
@@ -43,6 +52,15 @@ impl Action {
             Self::PasskeyCreated => ("passkey_created", "user"),
             Self::PasskeyUpdated => ("passkey_updated", "user"),
             Self::PasskeyDeleted => ("passkey_deleted", "user"),
+            Self::ConfirmationRequested => ("user_confirmation_requested", "user"),
+            Self::RecoveryRequested => ("user_recovery_requested", "user"),
+            Self::ReauthenticateRequested => ("user_reauthenticate_requested", "user"),
+            Self::EmailChangeRequested => ("user_email_change_requested", "user"),
+            Self::Invited => ("user_invited", "team"),
+            Self::InviteAccepted => ("invite_accepted", "account"),
+            Self::Confirmed => ("user_confirmed", "account"),
+            Self::VerificationFailed => ("verification_failed", "account"),
+            Self::CodeSent => ("user_recovery_requested", "user"),
         }
     }
 }

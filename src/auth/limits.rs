@@ -33,6 +33,16 @@ pub(super) enum Limited {
     SignUp,
     /// Challenges and answers of second factors and passkeys.
     Mfa,
+    /// Anonymous sign-in.
+    Anonymous,
+    /// `/otp`, and typed codes.
+    Otp,
+    /// `/magiclink`.
+    MagicLink,
+    /// `/recover`.
+    Recover,
+    /// Links, and what else sends mails.
+    Confirm,
 }
 
 impl Limited {
@@ -41,6 +51,11 @@ impl Limited {
             Self::Token => "token",
             Self::SignUp => "signup",
             Self::Mfa => "mfa",
+            Self::Anonymous => "anonymous",
+            Self::Otp => "otp",
+            Self::MagicLink => "magiclink",
+            Self::Recover => "recover",
+            Self::Confirm => "confirm",
         }
     }
 
@@ -49,6 +64,19 @@ impl Limited {
             Self::Token => settings.rate_limit_token_per_window,
             Self::SignUp => settings.rate_limit_signup_per_window,
             Self::Mfa => settings.rate_limit_mfa_per_window,
+            Self::Otp => settings.rate_limit_otp_per_window,
+            Self::MagicLink => settings.rate_limit_magiclink_per_window,
+            Self::Recover => settings.rate_limit_recover_per_window,
+            Self::Confirm => settings.rate_limit_confirm_per_window,
+            Self::Anonymous => settings.rate_limit_anonymous_per_hour,
+        }
+    }
+
+    /// Seconds the number is for.
+    fn window(self, settings: &config::Auth) -> u32 {
+        match self {
+            Self::Anonymous => 3600,
+            _ => settings.rate_limit_window_seconds,
         }
     }
 }
@@ -82,7 +110,7 @@ impl Limits {
     }
 
     /// 16 bytes that stand for `value`; `kind` keeps the uses apart.
-    fn hash(&self, kind: &str, value: &[u8]) -> Vec<u8> {
+    pub(super) fn hash(&self, kind: &str, value: &[u8]) -> Vec<u8> {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(kind.as_bytes());
         context.update(&[0]);
@@ -115,7 +143,8 @@ pub(super) fn count_refresh(auth: &Auth, origin: Origin) -> Result<(), AuthError
         return Ok(());
     };
     let now = auth.clock().now();
-    let rate = rate(settings, settings.rate_limit_refresh_per_window);
+    let window = settings.rate_limit_window_seconds;
+    let rate = rate(window, settings.rate_limit_refresh_per_window);
     let taken = auth.limits().refreshes.take(block, rate, now);
     taken.map_err(|at| AuthError::RefreshThrottled {
         retry_after_s: seconds_until(at, now),
@@ -126,7 +155,7 @@ pub(super) fn count_refresh(auth: &Auth, origin: Origin) -> Result<(), AuthError
 fn bucket(auth: &Auth, limited: Limited, origin: Origin) -> Option<Bucket> {
     let settings = &auth.config().auth;
     let block = origin.0.filter(|_| settings.rate_limit_enabled)?;
-    let (step, window) = rate(settings, limited.per_window(settings));
+    let (step, window) = rate(limited.window(settings), limited.per_window(settings));
     let client = format!("{step} {window} {}", block.bounds().0);
     Some(Bucket {
         key: auth.limits().hash(limited.name(), client.as_bytes()),
@@ -136,9 +165,9 @@ fn bucket(auth: &Auth, limited: Limited, origin: Origin) -> Option<Bucket> {
 }
 
 /// One token per …, and all of them within …
-fn rate(settings: &config::Auth, per_window: u32) -> (TimeDelta, TimeDelta) {
-    let window = TimeDelta::seconds(settings.rate_limit_window_seconds.into());
-    let micros = i64::from(settings.rate_limit_window_seconds) * 1_000_000;
+fn rate(seconds: u32, per_window: u32) -> (TimeDelta, TimeDelta) {
+    let window = TimeDelta::seconds(seconds.into());
+    let micros = i64::from(seconds) * 1_000_000;
     let step = TimeDelta::microseconds(micros / i64::from(per_window.max(1)));
     (step, window)
 }
@@ -293,7 +322,7 @@ fn too_many(until: DateTime<Utc>, now: DateTime<Utc>) -> AuthError {
 }
 
 /// Whole seconds, at least one.
-fn seconds_until(at: DateTime<Utc>, now: DateTime<Utc>) -> u64 {
+pub(super) fn seconds_until(at: DateTime<Utc>, now: DateTime<Utc>) -> u64 {
     let millis = u64::try_from((at - now).num_milliseconds()).unwrap_or(0);
     millis.div_ceil(1000).max(1)
 }

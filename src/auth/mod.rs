@@ -16,24 +16,36 @@
 
 mod address;
 mod admin;
+mod anonymous;
 mod audit;
 mod buckets;
+mod captcha;
 mod claims;
 mod duration;
+mod email;
 mod error;
+mod flow;
 mod hooks;
+mod landing;
 mod limits;
+mod mail_limits;
 mod metadata;
 mod mfa;
 mod model;
+mod one_time_token;
 mod passkeys;
 mod password;
+mod password_rules;
+mod phone;
 mod queries;
+mod redirect;
 mod refresh_token;
 mod routes;
+mod secrets;
 mod session;
 mod sign_in;
 mod signup;
+mod sync_hooks;
 mod token;
 mod user;
 mod webauthn;
@@ -47,11 +59,19 @@ pub use claims::{ClaimsContext, ClaimsProvider};
 pub use error::AuthError;
 pub use hooks::{AfterHook, Extensions, Hook, HookContext, HookRejection, UserEvent};
 pub use model::{Client, Factor, Identity, TokenResponse, User, UserPage};
+pub use password_rules::WeakPassword;
 pub use routes::router;
+pub use sync_hooks::{
+    Decision, EmailData, EmailMessage, MfaAttempt, MfaDecision, PasswordAttempt, SmsMessage,
+};
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::db::{Db, DbError, SqlState};
+use crate::http::Outbound;
+use crate::jobs::Handlers;
+use crate::mail::Mailer;
+use crate::net::Network;
 use crate::telemetry::Metrics;
 
 /// Signs access tokens and knows the public keys; `app.rs` passes the key ring's functions.
@@ -85,7 +105,11 @@ struct Inner {
     mac_key: refresh_token::MacKey,
     limits: limits::Limits,
     mfa_secrets: mfa::Secrets,
+    secrets: secrets::Secrets,
+    mailer: Mailer,
     extensions: Extensions,
+    /// Calls addresses that the project chose.
+    outbound: Outbound,
     passwords: password::Passwords,
 }
 
@@ -94,18 +118,33 @@ impl Auth {
     /// what second factors are made of; it must be the same on all nodes.
     ///
     /// # Errors
-    /// [`AuthError::Internal`] when the settings of argon2 cannot be used.
+    /// [`AuthError::Internal`] when the settings of argon2 or the allow list of redirects cannot be used.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the list of what the service depends on"
+    )]
     pub fn new(
         db: Db,
         tokens: TokenIssuer,
         clock: Clock,
         config: config::Handle,
         secret: &[u8; 32],
-        extensions: Extensions,
+        mailer: Mailer,
+        mut extensions: Extensions,
         metrics: &Metrics,
     ) -> Result<Self, AuthError> {
-        let passwords = password::Passwords::new(&config.current().auth, metrics)?;
-        Ok(Self(Arc::new(Inner {
+        let settings = config.current();
+        redirect::check(&settings)?;
+        let passwords = password::Passwords::new(&settings.auth, metrics)?;
+        let allow = settings.outbound.allow.iter();
+        let outbound = Outbound::new(allow.filter_map(|text| Network::parse(text)).collect());
+        extensions.targets = Some(sync_hooks::Targets::new(
+            db.clone(),
+            outbound.clone(),
+            clock.clone(),
+            config.clone(),
+        ));
+        let auth = Self(Arc::new(Inner {
             db,
             tokens,
             clock,
@@ -113,9 +152,20 @@ impl Auth {
             mac_key: refresh_token::MacKey::new(secret),
             limits: limits::Limits::new(secret),
             mfa_secrets: mfa::Secrets::new(secret),
+            secrets: secrets::Secrets::new(secret),
+            mailer,
             extensions,
+            outbound,
             passwords,
-        })))
+        }));
+        auth.mailer()
+            .deliver_with(sync_hooks::email::deliver(&auth));
+        Ok(auth)
+    }
+
+    /// Adds the kinds of jobs with which the service writes mails.
+    pub fn add_to(&self, handlers: Handlers) -> Handlers {
+        email::deliver::add_to(self, handlers)
     }
 
     fn db(&self) -> &Db {
@@ -142,8 +192,21 @@ impl Auth {
         &self.0.mfa_secrets
     }
 
+    fn secrets(&self) -> &secrets::Secrets {
+        &self.0.secrets
+    }
+
+    /// Sends mails, from within transactions.
+    pub fn mailer(&self) -> &Mailer {
+        &self.0.mailer
+    }
+
     fn extensions(&self) -> &Extensions {
         &self.0.extensions
+    }
+
+    fn outbound(&self) -> &Outbound {
+        &self.0.outbound
     }
 
     fn passwords(&self) -> &password::Passwords {

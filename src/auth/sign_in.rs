@@ -50,6 +50,23 @@ impl Method {
             Self::Passkey => "passkey",
         }
     }
+
+    /// The method of such a word, as it was stored.
+    pub(super) fn from_text(text: &str) -> Option<Self> {
+        let all = [
+            Self::Password,
+            Self::Otp,
+            Self::MagicLink,
+            Self::Recovery,
+            Self::Invite,
+            Self::EmailSignup,
+            Self::EmailChange,
+            Self::OAuth,
+            Self::Anonymous,
+            Self::Passkey,
+        ];
+        all.into_iter().find(|method| method.as_str() == text)
+    }
 }
 
 /// A session that was opened; once its transaction is committed, [`answer`] gives its tokens.
@@ -59,6 +76,7 @@ pub(super) struct Opened {
     /// The session.
     pub(super) session: Session,
     method: Method,
+    client: Client,
 }
 
 /// Opens a session of a user in `tx`, with the entry in the audit log and the jobs of whoever wants to know. That the
@@ -98,6 +116,7 @@ pub(super) async fn open(
         user,
         session,
         method,
+        client: client.clone(),
     })
 }
 
@@ -106,5 +125,11 @@ pub(super) async fn open(
 /// # Errors
 /// [`AuthError::Issuance`].
 pub(super) async fn answer(auth: &Auth, opened: Opened) -> Result<TokenResponse, AuthError> {
-    token::issue(auth, opened.user, &opened.session, opened.method.as_str()).await
+    let Opened {
+        user,
+        session,
+        method,
+        client,
+    } = opened;
+    token::issue(auth, user, &session, method.as_str(), &client).await
 }

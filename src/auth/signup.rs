@@ -6,12 +6,13 @@ use uuid::Uuid;
 
 use super::address::Email;
 use super::audit::{self, Action};
+use super::email::{self, sign_up::Confirmation};
 use super::hooks::HookContext;
 use super::limits::{self, Limited, Origin};
 use super::metadata::MetadataPatch;
-use super::model::{Client, Session, TokenResponse, User};
+use super::model::{Client, Identity, Session, TokenResponse, User};
 use super::queries::{self, NewUser};
-use super::{Auth, AuthError, password, saving, token};
+use super::{Auth, AuthError, anonymous, mail_limits, password_rules, phone, saving, token};
 use crate::db::Tx;
 use crate::hooks::Event;
 
@@ -22,10 +23,18 @@ pub(super) struct SignUp {
     pub(super) email: Option<String>,
     /// Phone number as typed.
     pub(super) phone: Option<String>,
+    /// How a number is told its code.
+    pub(super) channel: Option<String>,
     /// Password.
     pub(super) password: Option<String>,
     /// First user metadata.
     pub(super) data: Option<Value>,
+    /// Where the link of its confirmation leads in the end.
+    pub(super) redirect_to: Option<String>,
+    /// PKCE, for that link.
+    pub(super) code_challenge: Option<String>,
+    /// PKCE, for that link.
+    pub(super) code_challenge_method: Option<String>,
 }
 
 /// What a sign-up answers.
@@ -51,28 +60,43 @@ pub(super) async fn sign_up(
     client: &Client,
     origin: Origin,
 ) -> Result<SignedUp, AuthError> {
+    if is_anonymous(&input) {
+        let tokens = anonymous::sign_in(auth, input.data, client, origin).await?;
+        return Ok(SignedUp::Session(Box::new(tokens)));
+    }
+    let password = input.password.as_deref().unwrap_or_default();
+    if let Some(number) = input.phone.as_deref().filter(|_| is_by_phone(&input)) {
+        let channel = input.channel.as_deref();
+        phone::request::check_channel(channel)?;
+        let who = (number, password);
+        return phone::sign_up::sign_up(auth, who, input.data, client, origin).await;
+    }
     let config = auth.config();
     if config.auth.disable_signup {
         return Err(AuthError::SignupDisabled);
     }
-    let email = required_email(&input)?;
-    let password = input.password.as_deref().unwrap_or_default();
+    let address = Email::parse(input.email.as_deref().unwrap_or_default())?;
     if password.is_empty() {
         return Err(AuthError::Invalid("Signup requires a valid password"));
     }
-    password::check_new(password, &config.auth)?;
     let data = MetadataPatch::parse(input.data)?.over(Map::new());
+    let pkce = (
+        input.code_challenge.as_deref(),
+        input.code_challenge_method.as_deref(),
+    );
+    let confirmation = Confirmation::parse(auth, input.redirect_to.as_deref(), pkce)?;
     limits::count(auth, Limited::SignUp, origin).await?;
-    let hash = auth.passwords().hash(password).await?;
+    let name = data.as_object().map_or("", password_rules::name_in);
+    password_rules::check(auth, password, &[address.as_str(), name]).await?;
     let confirmed = !config.auth.require_email_confirmation;
     let app_metadata = json!({ "provider": "email", "providers": ["email"] });
-    let new = NewUser {
+    let mut new = NewUser {
         id: Uuid::new_v4(),
         aud: &config.jwt.aud,
         role: "authenticated",
-        email: Some(email.as_str()),
+        email: Some(address.as_str()),
         phone: None,
-        password_hash: Some(&hash),
+        password_hash: None,
         email_confirmed: confirmed,
         phone_confirmed: false,
         app_metadata: &app_metadata,
@@ -81,11 +105,54 @@ pub(super) async fn sign_up(
         signs_in: confirmed,
         at: auth.clock().now(),
     };
-    register(auth, &new, client).await
+    if confirmed {
+        let hash = auth.passwords().hash(password).await?;
+        new.password_hash = Some(&hash);
+        return register(auth, &new, None, client).await;
+    }
+    mail_limits::count_mail(auth, &address).await?;
+    let existing = {
+        let connection = auth.db().auth().connection().await?;
+        queries::find_credentials_by_email(&connection, address.as_str(), None).await?
+    };
+    if let Some(existing) = existing {
+        // As much work as hashing a new one.
+        let known = existing.password_hash.as_deref();
+        let is_right = auth.passwords().verify(password, known).await?;
+        email::sign_up::again(auth, &existing, is_right, &confirmation, client).await?;
+        if !existing.is_confirmed {
+            new.id = existing.user_id;
+        }
+        let looks_new = !existing.is_confirmed || config.auth.hide_accounts;
+        return repeated(auth, &new, looks_new, client).await;
+    }
+    let hash = auth.passwords().hash(password).await?;
+    new.password_hash = Some(&hash);
+    register(auth, &new, Some(&confirmation), client).await
 }
 
-/// Stores the user between the hooks and issues its first tokens.
-async fn register(auth: &Auth, new: &NewUser<'_>, client: &Client) -> Result<SignedUp, AuthError> {
+/// Stores a user that does not sign in, between the hooks.
+pub(super) async fn make(
+    auth: &Auth,
+    new: &NewUser<'_>,
+    client: &Client,
+) -> Result<User, AuthError> {
+    let context = HookContext {
+        client: client.clone(),
+    };
+    auth.extensions()
+        .run_before_user_created(&context, || unsaved(new))
+        .await?;
+    store(auth, new, (None, None), client).await
+}
+
+/// Stores the user between the hooks and issues its first tokens, or mails what it has to confirm.
+async fn register(
+    auth: &Auth,
+    new: &NewUser<'_>,
+    confirmation: Option<&Confirmation>,
+    client: &Client,
+) -> Result<SignedUp, AuthError> {
     let context = HookContext {
         client: client.clone(),
     };
@@ -93,29 +160,30 @@ async fn register(auth: &Auth, new: &NewUser<'_>, client: &Client) -> Result<Sig
         .run_before_user_created(&context, || unsaved(new))
         .await?;
     let session = new.signs_in.then(|| token::new_session("password", new.at));
-    let user = match store(auth, new, session.as_ref(), client).await {
+    let user = match store(auth, new, (session.as_ref(), confirmation), client).await {
         Err(AuthError::EmailExists) if new.signs_in => return Err(AuthError::UserAlreadyExists),
-        Err(AuthError::EmailExists) => return repeated(auth, new, client).await,
+        Err(AuthError::EmailExists) => {
+            let looks_new = auth.config().auth.hide_accounts;
+            return repeated(auth, new, looks_new, client).await;
+        }
         result => result?,
     };
     match session {
         Some(session) => {
-            let tokens = token::issue(auth, user, &session, "password").await?;
+            let tokens = token::issue(auth, user, &session, "password", client).await?;
             Ok(SignedUp::Session(Box::new(tokens)))
         }
         None => Ok(SignedUp::Unconfirmed(Box::new(user))),
     }
 }
 
-fn required_email(input: &SignUp) -> Result<Email, AuthError> {
-    let given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
-    if given(&input.email) {
-        Email::parse(input.email.as_deref().unwrap_or_default())
-    } else if given(&input.phone) {
-        Err(AuthError::PhoneDisabled)
-    } else {
-        Err(AuthError::AnonymousDisabled)
-    }
+fn is_anonymous(input: &SignUp) -> bool {
+    let is_missing = |text: &Option<String>| text.as_deref().is_none_or(str::is_empty);
+    is_missing(&input.email) && is_missing(&input.phone)
+}
+
+fn is_by_phone(input: &SignUp) -> bool {
+    !is_anonymous(input) && input.email.as_deref().is_none_or(str::is_empty)
 }
 
 /// One transaction: the user, in which the project's own triggers run, its identity, its session, the log entry,
@@ -123,11 +191,11 @@ fn required_email(input: &SignUp) -> Result<Email, AuthError> {
 async fn store(
     auth: &Auth,
     new: &NewUser<'_>,
-    session: Option<&Session>,
+    first: (Option<&Session>, Option<&Confirmation>),
     client: &Client,
 ) -> Result<User, AuthError> {
     let tx = auth.db().auth().begin().await?;
-    let stored = store_in(auth, &tx, new, session, client).await;
+    let stored = store_in(auth, &tx, new, first, client).await;
     tx.finish(stored).await
 }
 
@@ -135,7 +203,7 @@ async fn store_in(
     auth: &Auth,
     tx: &Tx,
     new: &NewUser<'_>,
-    session: Option<&Session>,
+    (session, confirmation): (Option<&Session>, Option<&Confirmation>),
     client: &Client,
 ) -> Result<User, AuthError> {
     insert_with_identities(tx, new).await?;
@@ -144,7 +212,11 @@ async fn store_in(
     }
     // Read back: triggers may have changed the row.
     let user = queries::read_user(tx, new.id).await?;
-    let user = user.ok_or_else(|| suppressed("a trigger deleted the new user"))?;
+    let mut user = user.ok_or_else(|| suppressed("a trigger deleted the new user"))?;
+    if let Some(confirmation) = confirmation {
+        confirmation.send(auth, tx, &user, client).await?;
+        user.confirmation_sent_at = Some(new.at);
+    }
     let payload = audit::by_user(Action::SignedUp, &user);
     queries::log(tx, &payload, (client, new.at)).await?;
     let what = (&user, new.at);
@@ -179,12 +251,18 @@ pub(super) fn identity_data(id: Uuid, (provider, address): (&str, &str), verifie
     })
 }
 
-fn suppressed(cause: &str) -> AuthError {
+pub(super) fn suppressed(cause: &str) -> AuthError {
     AuthError::Internal(cause.to_owned())
 }
 
-/// The answer to a sign-up with a taken address: a user that looks new and is none.
-async fn repeated(auth: &Auth, new: &NewUser<'_>, client: &Client) -> Result<SignedUp, AuthError> {
+/// The answer to a sign-up with a taken address: a user that looks new and is none. Clients tell it by its having no
+/// identity, unless it is to look new in that, too.
+async fn repeated(
+    auth: &Auth,
+    new: &NewUser<'_>,
+    looks_new: bool,
+    client: &Client,
+) -> Result<SignedUp, AuthError> {
     let actor = (Uuid::nil(), new.email.unwrap_or_default());
     let payload = audit::payload(
         Action::RepeatedSignup,
@@ -194,11 +272,32 @@ async fn repeated(auth: &Auth, new: &NewUser<'_>, client: &Client) -> Result<Sig
     let tx = auth.db().auth().begin().await?;
     let logged = queries::log(&tx, &payload, (client, new.at)).await;
     tx.finish(logged).await?;
-    Ok(SignedUp::Unconfirmed(Box::new(unsaved(new))))
+    let mut user = unsaved(new);
+    user.confirmation_sent_at = Some(new.at);
+    if looks_new {
+        user.identities.push(unsaved_identity(new));
+    }
+    Ok(SignedUp::Unconfirmed(Box::new(user)))
+}
+
+/// The identity as it would be stored.
+fn unsaved_identity(new: &NewUser<'_>) -> Identity {
+    let email = new.email.unwrap_or_default();
+    Identity {
+        id: Uuid::new_v4(),
+        provider_id: new.id.to_string(),
+        user_id: new.id,
+        identity_data: identity_data(new.id, ("email", email), false),
+        provider: "email".to_owned(),
+        last_sign_in_at: Some(new.at),
+        created_at: Some(new.at),
+        updated_at: Some(new.at),
+        email: Some(email.to_owned()),
+    }
 }
 
 /// The user as it would be stored.
-fn unsaved(new: &NewUser<'_>) -> User {
+pub(super) fn unsaved(new: &NewUser<'_>) -> User {
     let members = |value: &Value| value.as_object().cloned().unwrap_or_default();
     let at = |condition: bool| -> Option<DateTime<Utc>> { condition.then_some(new.at) };
     User {

@@ -121,6 +121,26 @@ section! {
     }
 }
 
+words! {
+    /// Who checks captchas.
+    CaptchaProvider {
+        /// hCaptcha.
+        Hcaptcha = "hcaptcha",
+        /// Cloudflare Turnstile.
+        Turnstile = "turnstile",
+    }
+}
+
+words! {
+    /// What opening a mailed link does.
+    VerifyGet {
+        /// A page with a button.
+        Confirm = "confirm",
+        /// It is used at once.
+        Consume = "consume",
+    }
+}
+
 section! {
     /// Accounts and sessions.
     Auth in "auth" {
@@ -136,6 +156,42 @@ section! {
         [live] disable_signup: bool = false, "AUTH_DISABLE_SIGNUP";
         /// Fewest characters of a new password.
         [live] password_min_length: usize = 6, "AUTH_PASSWORD_MIN_LENGTH";
+        /// Sets of characters, separated by `:`, of each of which a new password needs one (`\\:` stands for a colon in a set), or `letters_digits`, `lower_upper_letters_digits`, `lower_upper_letters_digits_symbols`.
+        [live] password_required_characters: String = String::new(), "AUTH_PASSWORD_REQUIRED_CHARACTERS";
+        /// How hard a new password must be to guess, from 0 (not at all) to 4, as zxcvbn measures it.
+        [live] password_min_strength: u32 = 0, "AUTH_PASSWORD_MIN_STRENGTH";
+        /// Refuse new passwords that have leaked somewhere. The first five digits of their SHA-1 are sent to the address below.
+        [live] password_hibp_enabled: bool = false, "AUTH_PASSWORD_HIBP_ENABLED";
+        /// Refuse all new passwords while that address does not answer.
+        [live] password_hibp_fail_closed: bool = false, "AUTH_PASSWORD_HIBP_FAIL_CLOSED";
+        /// Where the five digits are appended: Have I Been Pwned, or a copy of its ranges.
+        [live] password_hibp_url: String = "https://api.pwnedpasswords.com/range/".to_owned(), "AUTH_PASSWORD_HIBP_URL";
+        /// Numbers count as confirmed without a code.
+        [live] sms_autoconfirm: bool = false, "AUTH_SMS_AUTOCONFIRM";
+        /// Digits of the codes in text messages, 6 to 10.
+        [live] sms_otp_length: u32 = 6, "AUTH_SMS_OTP_LENGTH";
+        /// Seconds such a code is good for.
+        [live] sms_otp_ttl: u64 = 60, "AUTH_SMS_OTP_TTL";
+        /// Numbers with a code of their own, to which nothing is sent: `15550001:123456,15550002:654321`. For tests.
+        [live] sms_test_otp: Option<Secret> = None, "AUTH_SMS_TEST_OTP";
+        /// Seconds between two text messages to one number; 0 means no pause.
+        [live] sms_interval_seconds: u32 = 60, "AUTH_SMS_INTERVAL_SECONDS";
+        /// Text messages to one number within an hour.
+        [live] sms_per_hour: u32 = 5, "AUTH_SMS_PER_HOUR";
+        /// Text messages of the whole project within an hour.
+        [live] sms_per_hour_in_all: u32 = 30, "AUTH_SMS_PER_HOUR_IN_ALL";
+        /// Visitors can sign in without an address, and give one later.
+        [live] anonymous_enabled: bool = false, "AUTH_ANONYMOUS_ENABLED";
+        /// Anonymous sign-ins per hour and client address, on all nodes together.
+        [live] rate_limit_anonymous_per_hour: u32 = 30, "AUTH_RATE_LIMIT_ANONYMOUS_PER_HOUR";
+        /// Who checks that a person signs up or in: "hcaptcha" or "turnstile". Unset: nobody.
+        [live] captcha_provider: Option<CaptchaProvider> = None, "AUTH_CAPTCHA_PROVIDER";
+        /// The secret that the provider gave for this site.
+        [live] captcha_secret: Option<Secret> = None, "AUTH_CAPTCHA_SECRET";
+        /// Where solutions are checked. Default: the provider's address.
+        [live] captcha_verify_url: Option<String> = None, "AUTH_CAPTCHA_VERIFY_URL";
+        /// Hosts on whose pages a captcha may have been solved. Empty: any that the provider admits.
+        [live] captcha_hostnames: Vec<String> = Vec::new(), "AUTH_CAPTCHA_HOSTNAMES";
         /// Changing a password needs the current one.
         [live] require_current_password: bool = false, "AUTH_REQUIRE_CURRENT_PASSWORD";
         /// Memory of one password hash (argon2id), in KiB.
@@ -168,6 +224,10 @@ section! {
         [live] mfa_webauthn_enroll_enabled: bool = true, "AUTH_MFA_WEBAUTHN_ENROLL_ENABLED";
         /// Enrolled security keys and platform authenticators are accepted as second factors.
         [live] mfa_webauthn_verify_enabled: bool = true, "AUTH_MFA_WEBAUTHN_VERIFY_ENABLED";
+        /// Users can enrol phones that get codes by text message. It is the weakest factor, and each code costs; it needs a hook that sends messages.
+        [live] mfa_phone_enroll_enabled: bool = false, "AUTH_MFA_PHONE_ENROLL_ENABLED";
+        /// Codes sent to enrolled phones are accepted.
+        [live] mfa_phone_verify_enabled: bool = true, "AUTH_MFA_PHONE_VERIFY_ENABLED";
         /// Users with a second factor can make recovery codes.
         [live] mfa_recovery_codes_enroll_enabled: bool = true, "AUTH_MFA_RECOVERY_CODES_ENROLL_ENABLED";
         /// Recovery codes are accepted.
@@ -186,6 +246,50 @@ section! {
         [live] webauthn_rp_name: Option<String> = None, "AUTH_WEBAUTHN_RP_NAME";
         /// Origins whose pages may use them, on that domain or below it. Default: the origin of `server.site_url`. For the domain `localhost` any port will do.
         [live] webauthn_rp_origins: Vec<String> = Vec::new(), "AUTH_WEBAUTHN_RP_ORIGINS";
+        /// Where links and sign-ins may lead besides `server.site_url`: addresses such as `https://*.example.com/**` (`*` is a part of a host name or path, `**` any path), or exactly as `myapp://callback`.
+        [live] redirect_urls: Vec<String> = Vec::new(), "AUTH_REDIRECT_URLS";
+        /// Further origins where mailed links may lead, to any path.
+        [live] magic_link_redirect_origins: Vec<String> = Vec::new(), "MAGIC_LINK_REDIRECT_ALLOWLIST";
+        /// Further origins where sign-ins with a provider may lead, to any path.
+        [live] oauth_redirect_origins: Vec<String> = Vec::new(), "OAUTH_REDIRECT_ALLOWLIST";
+        /// Refuse a `redirect_to` that is not allowed, instead of leading to `server.site_url`.
+        [live] redirect_strict: bool = false, "AUTH_REDIRECT_STRICT";
+        /// Take code challenges of method `plain`, which clients send where a page has no cryptography (plain http).
+        [live] allow_pkce_plain: bool = false, "AUTH_ALLOW_PKCE_PLAIN";
+        /// Seconds a mailed link lives, unless a line below says otherwise.
+        [live] otp_ttl: u64 = 3_600, "AUTH_OTP_TTL";
+        /// Seconds a mailed code lives. Default: as long as the link beside it.
+        [live] otp_token_ttl: Option<u64> = None, "OTP_TOKEN_TTL";
+        /// Seconds a link to recover an account lives.
+        [live] recover_token_ttl: Option<u64> = None, "RECOVER_TOKEN_TTL";
+        /// Seconds a link to sign in lives.
+        [live] magic_link_token_ttl: Option<u64> = None, "MAGIC_LINK_TOKEN_TTL";
+        /// Seconds a link that confirms a sign-up lives.
+        [live] signup_confirm_token_ttl: Option<u64> = None, "SIGNUP_CONFIRM_TOKEN_TTL";
+        /// Seconds a link that confirms a new address lives.
+        [live] email_change_token_ttl: Option<u64> = None, "EMAIL_CHANGE_TOKEN_TTL";
+        /// Digits of a mailed code, from 6 to 10.
+        [live] otp_length: u32 = 6, "AUTH_OTP_LENGTH";
+        /// Seconds between two mails to one address.
+        [live] mail_interval_seconds: u32 = 60, "AUTH_MAIL_INTERVAL_SECONDS";
+        /// Mails to one address per hour.
+        [live] mails_per_hour: u32 = 10, "AUTH_MAILS_PER_HOUR";
+        /// What opening a mailed link does: "confirm" shows a page with a button, so that a mail scanner uses nothing up; "consume" goes on at once.
+        [live] verify_get: VerifyGet = VerifyGet::Confirm, "AUTH_VERIFY_GET";
+        /// A new address is confirmed from the present one too.
+        [live] double_confirm_email_changes: bool = true, "AUTH_DOUBLE_CONFIRM_EMAIL_CHANGES";
+        /// A session older than a day needs a code from `GET /reauthenticate` to change the password.
+        [live] require_reauthentication: bool = false, "AUTH_REQUIRE_REAUTHENTICATION";
+        /// Never tell, by an answer or its time, whether an address has an account. Off: as Supabase, `/otp` with `create_user: false` and a change of address do.
+        [live] hide_accounts: bool = false, "AUTH_HIDE_ACCOUNTS";
+        /// Requests of `/otp` and typed codes per window and address, on all nodes together.
+        [live] rate_limit_otp_per_window: u32 = 30, "AUTH_RATE_LIMIT_OTP_PER_WINDOW";
+        /// The same for `/magiclink`.
+        [live] rate_limit_magiclink_per_window: u32 = 30, "AUTH_RATE_LIMIT_MAGICLINK_PER_WINDOW";
+        /// The same for `/recover`.
+        [live] rate_limit_recover_per_window: u32 = 30, "AUTH_RATE_LIMIT_RECOVER_PER_WINDOW";
+        /// The same for links, `/resend`, `/reauthenticate` and changes of address.
+        [live] rate_limit_confirm_per_window: u32 = 30, "AUTH_RATE_LIMIT_CONFIRM_PER_WINDOW";
         /// Days that entries of the audit log are kept.
         audit_retention_days: u16 = 90, "AUTH_AUDIT_RETENTION_DAYS";
     }
@@ -236,6 +340,50 @@ section! {
         history_days: u16 = 7, "JOBS_HISTORY_DAYS";
         /// Days that dead letters are kept.
         dead_days: u16 = 30, "JOBS_DEAD_DAYS";
+    }
+}
+
+words! {
+    /// What becomes of mails.
+    MailBackend {
+        /// A line in the log. The text itself is shown in development only.
+        Console = "console",
+        /// An SMTP server.
+        Smtp = "smtp",
+        /// The development inbox: kept in the database, shown at `/inbox`.
+        Inbox = "inbox",
+    }
+}
+
+section! {
+    /// Mail: confirmations, links, codes and notices.
+    Mail in "mail" {
+        /// What becomes of mails: `"smtp"`; `"inbox"`, kept and shown at `/inbox`; `"console"`, a line in the log. Default: inbox in `sb dev`, else console.
+        backend: Option<MailBackend> = None, "EMAIL_BACKEND";
+        /// The sender: an address, or `Name <address>`.
+        [live] from: String = "sb@localhost".to_owned(), "EMAIL_FROM";
+        /// The SMTP server.
+        smtp_host: String = "localhost".to_owned(), "SMTP_HOST";
+        /// Its port: 587 with STARTTLS, 465 with `mail.smtp_tls`.
+        smtp_port: u16 = 587, "SMTP_PORT";
+        /// The account to sign in with. Empty: none.
+        smtp_username: Option<String> = None, "SMTP_USERNAME";
+        /// Its password.
+        smtp_password: Option<Secret> = None, "SMTP_PASSWORD";
+        /// Encrypt with STARTTLS, and send nothing to a server that does not offer it. Off only for a relay on a network you trust.
+        smtp_starttls: bool = true, "SMTP_STARTTLS";
+        /// Encrypt from the first byte instead (port 465).
+        smtp_tls: bool = false, "SMTP_TLS";
+        /// Seconds that sending one mail may take, from the connection to the server's last word.
+        smtp_timeout_s: u64 = 30, "SMTP_TIMEOUT_S";
+        /// Mails sent at a time, over all workers, so that a slow server leaves room for other jobs.
+        [live] smtp_concurrency: u16 = 4, "SMTP_CONCURRENCY";
+        /// The folder of templates that replace the built-in ones, relative to the project folder.
+        [live] templates_dir: PathBuf = PathBuf::from("templates"), "SB_MAIL_TEMPLATES_DIR";
+        /// Mails the development inbox keeps; older ones go, and whatever is older than a week.
+        [live] inbox_max_messages: u32 = 500, "SB_MAIL_INBOX_MAX_MESSAGES";
+        /// Show `/inbox` to other machines too. Whoever reads it can sign in as anybody.
+        [live] inbox_public: bool = false, "SB_MAIL_INBOX_PUBLIC";
     }
 }
 

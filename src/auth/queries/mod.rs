@@ -58,26 +58,49 @@ macro_rules! identity_columns {
     };
 }
 
+mod anonymous;
+mod email;
+mod flow_state;
 mod limits;
 pub(super) mod mfa;
+mod one_time_tokens;
 pub(super) mod passkeys;
+mod phone;
 mod refresh;
 mod rows;
 mod session;
+mod sync_hooks;
 mod user;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+pub(super) use anonymous::{insert_anonymous_user, write_providers};
+pub(super) use email::{
+    CURRENT_CONFIRMED, NEW_CONFIRMED, begin_email_change, confirm_email, confirm_half,
+    find_session_start, finish_email_change, read_email_change, remove_unconfirmed_password,
+    request_mail, stamp_sent,
+};
+pub(super) use flow_state::{
+    FlowRow, FoundFlow, exchange_code, find_code, insert_flow, set_code, take_flow,
+};
 pub(super) use limits::{
     Admission, AttemptKey, Bucket, begin_attempt, end_attempt, forget_accounts, forget_failures,
-    take_token,
+    give_token_back, take_token, take_token_in,
+};
+pub(super) use one_time_tokens::{
+    FoundToken, TokenRow, burn_tokens, take_token_by_hash, take_token_by_id, try_codes, write_token,
+};
+pub(super) use phone::{
+    PhoneAccount, begin_phone_change, confirm_phone, find_phone_account, find_phone_change,
+    finish_phone_change, stamp_sms,
 };
 pub(super) use refresh::{RefreshLimits, Refreshed, refresh};
 pub(super) use session::{
     Scope, SignIn, Within, end_sessions, find_session_user, insert_session, mark_seen, sign_in,
     sign_out, stamp_sign_in,
 };
+pub(super) use sync_hooks::run_hook;
 pub(super) use user::{
     Credentials, Device, LiveSession, NewUser, UserChange, count_users, delete_user,
     find_credentials, find_credentials_by_email, find_credentials_by_phone, find_user,

@@ -2,15 +2,18 @@
 
 mod admin_users;
 pub(super) mod bearer;
+mod captcha;
 mod logout;
+mod mail;
 mod meta;
 mod signup;
 mod token;
 mod user;
+mod verify;
 mod version;
 
 use axum::Router;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
 use super::Auth;
@@ -39,8 +42,11 @@ pub fn router(auth: Auth) -> Router {
         )
         .merge(super::mfa::routes())
         .merge(super::passkeys::routes())
+        .merge(mail::routes())
+        .merge(verify::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(auth.clone(), captcha::layer))
         .layer(from_fn(version::layer))
         .with_state(auth)
 }

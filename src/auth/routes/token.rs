@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::auth::limits::Origin;
 use crate::auth::model::{Client, TokenResponse};
 use crate::auth::session::{self, PasswordGrant};
-use crate::auth::{Auth, AuthError};
+use crate::auth::{Auth, AuthError, flow};
 use crate::http::{ApiError, Json, Query};
 
 #[derive(Deserialize)]
@@ -21,6 +21,8 @@ pub(super) struct Body {
     phone: Option<String>,
     password: Option<String>,
     refresh_token: Option<String>,
+    auth_code: Option<String>,
+    code_verifier: Option<String>,
 }
 
 /// Without `grant_type` it is a password sign-in.
@@ -34,6 +36,7 @@ pub(super) async fn grant(
     match grant.grant_type.as_deref() {
         None | Some("password") => sign_in(&auth, body, &client, origin).await,
         Some("refresh_token") => exchange(&auth, body, &client, origin).await,
+        Some("pkce") => exchange_code(&auth, body, &client, origin).await,
         Some(_) => Err(AuthError::Invalid("unsupported_grant_type").into()),
     }
 }
@@ -74,4 +77,16 @@ async fn exchange(
         return Err(AuthError::Invalid("refresh_token required").into());
     }
     Ok(Json(session::refresh(auth, &token, client, origin).await?))
+}
+
+async fn exchange_code(
+    auth: &Auth,
+    body: Body,
+    client: &Client,
+    origin: Origin,
+) -> Result<Json<TokenResponse>, ApiError> {
+    let code = body.auth_code.unwrap_or_default();
+    let verifier = body.code_verifier.unwrap_or_default();
+    let pair = (code.as_str(), verifier.as_str());
+    Ok(Json(flow::exchange(auth, pair, client, origin).await?))
 }

@@ -1,10 +1,15 @@
 //! The auth service over its router, against a real database.
 
 mod admin;
+mod anonymous;
+mod captcha;
 mod extensions;
+mod hooks_address;
+mod hooks_sync;
 mod limits;
 mod logout;
 mod mfa;
+mod password_rules;
 mod refresh;
 mod shapes;
 mod signup;

@@ -13,9 +13,13 @@ use http_body_util::BodyExt as _;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use sb::auth::{Auth, Extensions, TokenIssuer};
 use sb::clock::Clock;
-use sb::config::{self, Config, Sources};
-use sb::db::{Connection, Db, DbOptions, Target};
+use sb::config::{self, Config, Secret, Sources};
+use sb::db::{Connection, Db, DbOptions, Listener, Target};
 use sb::http::{ApiError, Authenticate, authenticate::Credentials, middleware, server::Peer};
+use sb::jobs::Jobs;
+use sb::keys::MasterKey;
+use sb::lifecycle::Lifecycle;
+use sb::mail::Mailer;
 use sb::telemetry::Metrics;
 use sb::{Caller, ErrorCode};
 use serde_json::{Map, Value, json};
@@ -93,6 +97,7 @@ impl App {
             authenticator: owner.with_user("authenticator", ""),
             auth: owner.with_user("sb_auth", ""),
             jobs: owner.with_user("sb_jobs", ""),
+            hooks: owner.with_user("sb_hooks", ""),
             jobs_pool_max_size: 2,
             owner: owner.clone(),
             pool_max_size: options.pool_max_size,
@@ -101,12 +106,22 @@ impl App {
             allowed_roles: config.current().db.allowed_roles.clone(),
         });
         let metrics = Metrics::default();
+        let lifecycle = Lifecycle::new();
+        let listener = Listener::start(owner.clone(), &lifecycle);
+        let mailer = Mailer::new(
+            Jobs::new(db.clone(), listener, &lifecycle),
+            db.clone(),
+            &MasterKey::from_secret(&Secret::new(crate::support::MASTER_KEY)).unwrap(),
+            clock.clone(),
+            config.clone(),
+        );
         let auth = Auth::new(
             db.clone(),
             issuer(),
             clock.clone(),
             config.clone(),
             &[7; 32],
+            mailer,
             options.extensions,
             &metrics,
         )

@@ -3,7 +3,7 @@
 mod access;
 mod accounts;
 mod changes;
-mod receiver;
+pub(crate) mod receiver;
 mod webhooks;
 
 use sb::db::Connection;

@@ -42,10 +42,9 @@ pub(super) async fn check(
     client: &Client,
 ) -> Result<(), AuthError> {
     let config = auth.config();
-    let (Some(provider), Some(secret)) = (
-        config.auth.captcha_provider,
-        &config.auth.captcha_secret,
-    ) else {
+    let (Some(provider), Some(secret)) =
+        (config.auth.captcha_provider, &config.auth.captcha_secret)
+    else {
         return Ok(());
     };
     let token = token.map(str::trim).unwrap_or_default();

@@ -111,9 +111,7 @@ pub enum AuthError {
     #[error("{}", .0.message)]
     WeakPassword(WeakPassword),
     /// An anonymous account has no address to go with a password.
-    #[error(
-        "Updating password of an anonymous user without an email or phone is not allowed"
-    )]
+    #[error("Updating password of an anonymous user without an email or phone is not allowed")]
     AnonymousPassword,
     /// The new password is the old one.
     #[error("New password should be different from the old password.")]
@@ -230,9 +228,7 @@ impl From<AuthError> for ApiError {
             AuthError::RefreshThrottled { retry_after_s }
             | AuthError::TooManyRequests { retry_after_s }
             | AuthError::TooManyMails { retry_after_s }
-            | AuthError::TooManySms { retry_after_s } => {
-                public.with_retry_after(retry_after_s)
-            }
+            | AuthError::TooManySms { retry_after_s } => public.with_retry_after(retry_after_s),
             AuthError::HookRefused { status, .. } => match StatusCode::from_u16(status) {
                 Ok(status) => public.with_status(status),
                 Err(_) => public,

@@ -37,9 +37,8 @@ pub type Hook = Arc<
 >;
 
 /// A hook that is told something and answers.
-pub(super) type Asked<T, A> = Arc<
-    dyn Fn(HookContext, T) -> BoxFuture<'static, Result<A, HookRejection>> + Send + Sync,
->;
+pub(super) type Asked<T, A> =
+    Arc<dyn Fn(HookContext, T) -> BoxFuture<'static, Result<A, HookRejection>> + Send + Sync>;
 
 /// What happened to an account, as every receiver of the event is told.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]

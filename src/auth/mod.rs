@@ -66,9 +66,9 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::db::{Db, DbError, SqlState};
 use crate::http::Outbound;
-use crate::net::Network;
 use crate::jobs::Handlers;
 use crate::mail::Mailer;
+use crate::net::Network;
 use crate::telemetry::Metrics;
 
 /// Signs access tokens and knows the public keys; `app.rs` passes the key ring's functions.

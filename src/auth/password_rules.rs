@@ -280,8 +280,14 @@ mod tests {
 
     #[test]
     fn padding_names_no_password() {
-        assert!(names("0018A45C4D1DEF81644B54AB7F969B88D65:21\r", "0018A45C4D1DEF81644B54AB7F969B88D65"));
-        assert!(!names("0018A45C4D1DEF81644B54AB7F969B88D65:0", "0018A45C4D1DEF81644B54AB7F969B88D65"));
+        assert!(names(
+            "0018A45C4D1DEF81644B54AB7F969B88D65:21\r",
+            "0018A45C4D1DEF81644B54AB7F969B88D65"
+        ));
+        assert!(!names(
+            "0018A45C4D1DEF81644B54AB7F969B88D65:0",
+            "0018A45C4D1DEF81644B54AB7F969B88D65"
+        ));
         assert!(!names("", "0018A45C4D1DEF81644B54AB7F969B88D65"));
     }
 }

@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use super::address::Email;
 use super::audit::{self, Action};
+use super::email::{self, sign_up::Confirmation};
 use super::hooks::HookContext;
 use super::limits::{self, Limited, Origin};
 use super::metadata::MetadataPatch;
-use super::email::{self, sign_up::Confirmation};
 use super::model::{Client, Identity, Session, TokenResponse, User};
 use super::queries::{self, NewUser};
 use super::{Auth, AuthError, anonymous, mail_limits, password_rules, phone, saving, token};

@@ -135,7 +135,8 @@ impl HookTarget {
                 "uri must name a function as pg-functions://postgres/SCHEMA/FUNCTION, in plain letters, digits and _",
             );
         }
-        const ADDRESS: &str = "uri must begin with pg-functions:// or https://, or with http:// for this machine";
+        const ADDRESS: &str =
+            "uri must begin with pg-functions:// or https://, or with http:// for this machine";
         let url = url::Url::parse(uri).map_err(|_| ADDRESS)?;
         let is_allowed = match url.scheme() {
             "https" => url.has_host(),
@@ -161,7 +162,9 @@ fn function(path: &str) -> Option<HookTarget> {
     let is_name = |text: &str| {
         text.len() <= 63
             && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
     };
     (parts.next().is_none() && is_name(schema) && is_name(name)).then(|| HookTarget::Function {
         schema: schema.to_owned(),

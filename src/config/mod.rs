@@ -269,7 +269,8 @@ impl Config {
             ),
             (
                 "auth.password_hibp_url",
-                Some(self.auth.password_hibp_url.as_str()).filter(|_| self.auth.password_hibp_enabled),
+                Some(self.auth.password_hibp_url.as_str())
+                    .filter(|_| self.auth.password_hibp_enabled),
             ),
         ] {
             if let Some(text) = url

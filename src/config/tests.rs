@@ -151,7 +151,9 @@ fn a_hook_is_a_table_within_its_section() {
     let error = load("[auth.hook.custom_acces_token]\nuri = \"x\"", &[]).unwrap_err();
     assert_eq!(
         error.problems,
-        ["sb.toml: unknown section [auth.hook.custom_acces_token]; did you mean [auth.hook.custom_access_token]?"]
+        [
+            "sb.toml: unknown section [auth.hook.custom_acces_token]; did you mean [auth.hook.custom_access_token]?"
+        ]
     );
     let error = load("[auth.hook.send_sms]\nurl = \"x\"", &[]).unwrap_err();
     assert_eq!(

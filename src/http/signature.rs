@@ -23,7 +23,10 @@ pub fn headers<'a>(
     HeaderMap::from_iter([
         (CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (HeaderName::from_static("webhook-id"), value(id)),
-        (HeaderName::from_static("webhook-timestamp"), timestamp.into()),
+        (
+            HeaderName::from_static("webhook-timestamp"),
+            timestamp.into(),
+        ),
         (
             HeaderName::from_static("webhook-signature"),
             value(&signatures.join(" ")),

@@ -71,7 +71,9 @@ pub(super) fn of_test(auth: &Auth, phone: &Phone) -> Option<String> {
 }
 
 fn find(list: &str, phone: &Phone) -> Option<String> {
-    let pairs = list.split(',').filter_map(|pair| pair.split_once([':', '=']));
+    let pairs = list
+        .split(',')
+        .filter_map(|pair| pair.split_once([':', '=']));
     let mut codes = pairs.filter_map(|(number, code)| {
         let is_it = Phone::parse(number.trim()).is_ok_and(|number| number == *phone);
         is_it.then(|| code.trim().to_owned())
@@ -94,7 +96,12 @@ pub(super) async fn count(auth: &Auth, phone: &Phone) -> Result<(), AuthError> {
     let per_hour = |count: u32| hour / i32::try_from(count.max(1)).unwrap_or(i32::MAX);
     let mut limits = vec![
         ("sms interval", phone.as_str(), interval, interval),
-        ("sms per hour", phone.as_str(), per_hour(settings.sms_per_hour), hour),
+        (
+            "sms per hour",
+            phone.as_str(),
+            per_hour(settings.sms_per_hour),
+            hour,
+        ),
     ];
     if of_test(auth, phone).is_none() {
         let step = per_hour(settings.sms_per_hour_in_all);

@@ -115,7 +115,12 @@ fn json(hook: HookName, response: &Response) -> Result<Value, AuthError> {
     if !kind.eq_ignore_ascii_case("application/json") {
         let code = ErrorCode::HookPayloadInvalidContentType;
         let message = "Invalid JSON response of a hook";
-        return Err(failed(hook, code, message, "its content type is not application/json"));
+        return Err(failed(
+            hook,
+            code,
+            message,
+            "its content type is not application/json",
+        ));
     }
     if response.is_truncated || response.body.len() > MAX_BYTES {
         let code = ErrorCode::HookPayloadOverSizeLimit;
@@ -134,7 +139,10 @@ fn unavailable(hook: HookName, status: StatusCode) -> AuthError {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             "Service currently unavailable due to hook".to_owned()
         }
-        status => format!("Unexpected status code returned from hook: {}", status.as_u16()),
+        status => format!(
+            "Unexpected status code returned from hook: {}",
+            status.as_u16()
+        ),
     };
     let cause = format!("it answered {}", status.as_u16());
     failed(hook, ErrorCode::UnexpectedFailure, message, cause)

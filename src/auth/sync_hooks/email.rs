@@ -45,7 +45,10 @@ async fn hand_over(auth: &Auth, letter: Letter) -> Result<Delivery, JobError> {
         ip: None,
         user_agent: None,
     };
-    match hooks.run_send_email(&client, user.into(), email_data(letter)).await {
+    match hooks
+        .run_send_email(&client, user.into(), email_data(letter))
+        .await
+    {
         Ok(()) => Ok(Delivery::Taken),
         // The cause is for operators, who read jobs; it holds nothing of the mail.
         Err(AuthError::HookFailed { cause, .. }) => Err(JobError::Failed(cause)),

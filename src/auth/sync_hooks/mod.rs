@@ -119,9 +119,7 @@ impl Targets {
             event.extend(members);
         }
         let answer = match &target {
-            HookTarget::Function { schema, name } => {
-                self.run(hook, (schema, name), &event).await?
-            }
+            HookTarget::Function { schema, name } => self.run(hook, (schema, name), &event).await?,
             HookTarget::Address { url, keys } => {
                 let keys = keys.iter().map(config::SigningKey::as_bytes);
                 let timestamp = self.clock.now().timestamp();

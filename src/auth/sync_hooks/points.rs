@@ -61,7 +61,8 @@ impl Extensions {
         claims: &Map<String, Value>,
     ) -> Result<Option<Map<String, Value>>, AuthError> {
         const HOOK: HookName = HookName::CustomAccessToken;
-        let input = || json!({ "user_id": user_id, "claims": claims, "authentication_method": method });
+        let input =
+            || json!({ "user_id": user_id, "claims": claims, "authentication_method": method });
         let answer = self.ask(HOOK, client, input).await;
         let answer = answer.map_err(|error| match error {
             AuthError::HookFailed { message, cause, .. } if method == "token_refresh" => {

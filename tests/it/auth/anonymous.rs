@@ -30,8 +30,14 @@ async fn a_visitor_gets_a_session_without_an_address() {
     app.get_user(session.access_token()).await.ok();
     assert_eq!(app.audit().await, "user_signedup login");
     // Clients send empty texts too.
-    app.post("/signup", json!({"email": "", "phone": ""})).await.ok();
-    assert_eq!(app.value("select count(*) from auth.users where is_anonymous").await, "2");
+    app.post("/signup", json!({"email": "", "phone": ""}))
+        .await
+        .ok();
+    assert_eq!(
+        app.value("select count(*) from auth.users where is_anonymous")
+            .await,
+        "2"
+    );
     let settings = app.request("GET", "/settings").send().await.ok();
     assert_eq!(settings.body["external"]["anonymous_users"], true);
 }
@@ -42,7 +48,9 @@ async fn anonymous_sign_ins_are_off_unless_the_project_wants_them() {
     let refused = app.post("/signup", json!({})).await;
     refused.refused(422, "anonymous_provider_disabled");
     let app = App::with_settings(&[ON, ("auth.disable_signup", "true")]).await;
-    app.post("/signup", json!({})).await.refused(422, "signup_disabled");
+    app.post("/signup", json!({}))
+        .await
+        .refused(422, "signup_disabled");
     assert_eq!(app.value("select count(*) from auth.users").await, "0");
 }
 
@@ -89,7 +97,11 @@ async fn hooks_and_triggers_see_an_anonymous_account() {
         create trigger make_profile after insert on auth.users for each row execute function public.make_profile()";
     app.owner.batch_execute(sql).await.unwrap();
     app.post("/signup", json!({})).await.ok();
-    assert_eq!(app.value("select bool_and(is_guest) from public.profiles").await, "true");
+    assert_eq!(
+        app.value("select bool_and(is_guest) from public.profiles")
+            .await,
+        "true"
+    );
     let refused = app.post("/signup", json!({"data": {"bot": 1}})).await;
     refused.refused(422, "hook_rejected");
 }
@@ -134,12 +146,19 @@ async fn the_first_confirmed_address_ends_anonymity() {
     for (change, is_anonymous) in [
         (json!({"user_metadata": {"a": 1}}), true),
         (json!({"email": "a@example.com"}), true),
-        (json!({"email": "b@example.com", "email_confirm": true}), false),
+        (
+            json!({"email": "b@example.com", "email_confirm": true}),
+            false,
+        ),
         (json!({"phone": "15550001", "phone_confirm": true}), false),
     ] {
         let session = app.post("/signup", json!({})).await.ok();
         let path = format!("/{}", session.text("/user/id"));
         let user = app.admin("PUT", &path, change.clone()).await.ok();
-        assert_eq!(user.body["is_anonymous"], Value::Bool(is_anonymous), "{change}");
+        assert_eq!(
+            user.body["is_anonymous"],
+            Value::Bool(is_anonymous),
+            "{change}"
+        );
     }
 }

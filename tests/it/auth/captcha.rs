@@ -27,7 +27,9 @@ async fn provider(verdict: Value) -> Receiver {
 }
 
 fn form(call: &Call) -> Vec<(String, String)> {
-    url::form_urlencoded::parse(&call.body).into_owned().collect()
+    url::form_urlencoded::parse(&call.body)
+        .into_owned()
+        .collect()
 }
 
 fn solved(mut body: Value) -> Value {
@@ -50,13 +52,19 @@ async fn a_solved_captcha_lets_a_request_pass() {
     let call = app.request("POST", "/signup").from("203.0.113.5");
     call.json(solved(account())).send().await.ok();
     let calls = provider.calls();
-    assert_eq!(calls[0].header("content-type"), "application/x-www-form-urlencoded");
+    assert_eq!(
+        calls[0].header("content-type"),
+        "application/x-www-form-urlencoded"
+    );
     let expected = [
         ("secret", "the site's secret & more"),
         ("response", "a=solution&x"),
         ("remoteip", "203.0.113.5"),
     ];
-    assert_eq!(form(&calls[0]), expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    assert_eq!(
+        form(&calls[0]),
+        expected.map(|(a, b)| (a.to_owned(), b.to_owned()))
+    );
 }
 
 /// Remove the layer in `routes::router`, and all of these pass.
@@ -72,16 +80,28 @@ async fn without_a_captcha_nothing_is_made_sent_or_tried() {
         ("/token?grant_type=password", account()),
         ("/token", account()),
         ("/token?grant_type=", account()),
-        ("/token?grant_type=refresh_token&grant_type=password", account()),
+        (
+            "/token?grant_type=refresh_token&grant_type=password",
+            account(),
+        ),
         ("/token?grant_type=pass%77ord", account()),
         ("/otp", json!({"email": "ana@example.com"})),
         ("/magiclink", json!({"email": "ana@example.com"})),
         ("/recover", json!({"email": "ana@example.com"})),
-        ("/resend", json!({"type": "signup", "email": "ana@example.com"})),
+        (
+            "/resend",
+            json!({"type": "signup", "email": "ana@example.com"}),
+        ),
         ("/passkeys/authentication/options", json!({})),
         ("/signup", json!({"gotrue_meta_security": {}})),
-        ("/signup", json!({"gotrue_meta_security": {"captcha_token": " "}})),
-        ("/signup", json!({"gotrue_meta_security": {"captcha_token": "x".repeat(10_000)}})),
+        (
+            "/signup",
+            json!({"gotrue_meta_security": {"captcha_token": " "}}),
+        ),
+        (
+            "/signup",
+            json!({"gotrue_meta_security": {"captcha_token": "x".repeat(10_000)}}),
+        ),
         ("/signup", json!({"gotrue_meta_security": "x"})),
     ] {
         let reply = app.post(path, body.clone()).await;
@@ -90,7 +110,9 @@ async fn without_a_captcha_nothing_is_made_sent_or_tried() {
             reply.refused(400, "captcha_failed");
         }
     }
-    let broken = app.request("POST", "/signup").body("application/json", b"{".to_vec());
+    let broken = app
+        .request("POST", "/signup")
+        .body("application/json", b"{".to_vec());
     broken.send().await.refused(400, "captcha_failed");
     assert_eq!(provider.calls().len(), asked);
     assert_eq!(app.value("select count(*) from auth.users").await, "1");
@@ -109,25 +131,47 @@ async fn what_cannot_be_guessed_and_the_service_key_need_no_captcha() {
     app.request("GET", "/settings").send().await.ok();
     assert!(provider.calls().is_empty());
     // A user's own token is no service key.
-    let call = app.request("POST", "/signup").bearer(session.access_token());
-    call.json(json!({})).send().await.refused(400, "captcha_failed");
+    let call = app
+        .request("POST", "/signup")
+        .bearer(session.access_token());
+    call.json(json!({}))
+        .send()
+        .await
+        .refused(400, "captcha_failed");
 }
 
 #[tokio::test]
 async fn an_unsolved_captcha_and_one_of_another_site_are_refused() {
     let hosts = ("auth.captcha_hostnames", "app.example,www.app.example");
     for (verdict, more, ok) in [
-        (json!({"success": false, "error-codes": ["timeout-or-duplicate"]}), vec![], false),
+        (
+            json!({"success": false, "error-codes": ["timeout-or-duplicate"]}),
+            vec![],
+            false,
+        ),
         (json!({"success": "true"}), vec![], false),
         (json!({}), vec![], false),
-        (json!({"success": true, "hostname": "App.example"}), vec![hosts], true),
-        (json!({"success": true, "hostname": "evil.example"}), vec![hosts], false),
+        (
+            json!({"success": true, "hostname": "App.example"}),
+            vec![hosts],
+            true,
+        ),
+        (
+            json!({"success": true, "hostname": "evil.example"}),
+            vec![hosts],
+            false,
+        ),
         (json!({"success": true}), vec![hosts], false),
     ] {
         let provider = provider(verdict.clone()).await;
         let app = app(&provider.url, &more).await;
         let reply = sign_up(&app, solved(account())).await;
-        assert_eq!(reply.status == StatusCode::OK, ok, "{verdict} {}", reply.body);
+        assert_eq!(
+            reply.status == StatusCode::OK,
+            ok,
+            "{verdict} {}",
+            reply.body
+        );
     }
 }
 

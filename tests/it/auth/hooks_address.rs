@@ -41,14 +41,19 @@ fn is_signed(call: &Call, key: &str) -> bool {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &STANDARD.decode(key).unwrap());
     let (id, timestamp) = (call.header("webhook-id"), call.header("webhook-timestamp"));
     let signed = [format!("{id}.{timestamp}.").as_bytes(), &call.body].concat();
-    call.header("webhook-signature").split(' ').any(|signature| {
-        let signature = STANDARD.decode(signature.strip_prefix("v1,").unwrap());
-        hmac::verify(&key, &signed, &signature.unwrap()).is_ok()
-    })
+    call.header("webhook-signature")
+        .split(' ')
+        .any(|signature| {
+            let signature = STANDARD.decode(signature.strip_prefix("v1,").unwrap());
+            hmac::verify(&key, &signed, &signature.unwrap()).is_ok()
+        })
 }
 
 fn json_answer(value: &Value) -> impl IntoResponse + use<> {
-    ([(CONTENT_TYPE, "application/json; charset=utf-8")], value.to_string())
+    (
+        [(CONTENT_TYPE, "application/json; charset=utf-8")],
+        value.to_string(),
+    )
 }
 
 #[tokio::test]
@@ -101,7 +106,10 @@ async fn an_address_gives_claims() {
 /// A receiver that is busy is asked again only when it says so, under the same id.
 #[tokio::test]
 async fn a_busy_address_is_asked_again_when_it_says_so() {
-    for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
+    for status in [
+        StatusCode::TOO_MANY_REQUESTS,
+        StatusCode::SERVICE_UNAVAILABLE,
+    ] {
         let receiver = Receiver::start(move |number| {
             if number < 3 {
                 (status, [(RETRY_AFTER, "0")]).into_response()
@@ -115,15 +123,22 @@ async fn a_busy_address_is_asked_again_when_it_says_so() {
         assert_eq!(calls.len(), 3);
         assert_eq!(calls[0].header("webhook-id"), calls[2].header("webhook-id"));
         let receiver = Receiver::start(move |_| status).await;
-        sign_up_asking(&receiver.url).await.refused(500, "unexpected_failure");
+        sign_up_asking(&receiver.url)
+            .await
+            .refused(500, "unexpected_failure");
         assert_eq!(receiver.calls().len(), 1);
         // Longer than anybody waits.
         let receiver = Receiver::start(move |_| (status, [(RETRY_AFTER, "60")])).await;
-        sign_up_asking(&receiver.url).await.refused(500, "unexpected_failure");
+        sign_up_asking(&receiver.url)
+            .await
+            .refused(500, "unexpected_failure");
         assert_eq!(receiver.calls().len(), 1);
     }
-    let receiver = Receiver::start(|_| (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "0")])).await;
-    sign_up_asking(&receiver.url).await.refused(500, "unexpected_failure");
+    let receiver =
+        Receiver::start(|_| (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "0")])).await;
+    sign_up_asking(&receiver.url)
+        .await
+        .refused(500, "unexpected_failure");
     assert_eq!(receiver.calls().len(), 3);
 }
 
@@ -131,21 +146,64 @@ async fn a_busy_address_is_asked_again_when_it_says_so() {
 async fn other_answers_than_small_json_are_refused_without_repeating_them() {
     let large = json!({"a": "x".repeat(200 * 1024)}).to_string();
     let cases: Vec<(&str, u16, &str, String, u16, &str)> = vec![
-        ("text/html", 200, "secret word", String::new(), 422, "hook_payload_invalid_content_type"),
-        ("application/json", 200, "secret word", String::new(), 500, "unexpected_failure"),
-        ("application/json", 200, "", large, 422, "hook_payload_over_size_limit"),
-        ("application/json", 500, "secret word", String::new(), 500, "unexpected_failure"),
-        ("application/json", 302, "secret word", String::new(), 500, "unexpected_failure"),
+        (
+            "text/html",
+            200,
+            "secret word",
+            String::new(),
+            422,
+            "hook_payload_invalid_content_type",
+        ),
+        (
+            "application/json",
+            200,
+            "secret word",
+            String::new(),
+            500,
+            "unexpected_failure",
+        ),
+        (
+            "application/json",
+            200,
+            "",
+            large,
+            422,
+            "hook_payload_over_size_limit",
+        ),
+        (
+            "application/json",
+            500,
+            "secret word",
+            String::new(),
+            500,
+            "unexpected_failure",
+        ),
+        (
+            "application/json",
+            302,
+            "secret word",
+            String::new(),
+            500,
+            "unexpected_failure",
+        ),
     ];
     for (kind, status, text, more, expected, code) in cases {
         let body = format!("{text}{more}");
         let receiver = Receiver::start(move |_| {
-            (StatusCode::from_u16(status).unwrap(), [(CONTENT_TYPE, kind)], body.clone())
+            (
+                StatusCode::from_u16(status).unwrap(),
+                [(CONTENT_TYPE, kind)],
+                body.clone(),
+            )
         })
         .await;
         let reply = sign_up_asking(&receiver.url).await;
         reply.refused(expected, code);
-        assert!(!reply.body.to_string().contains("secret word"), "{}", reply.body);
+        assert!(
+            !reply.body.to_string().contains("secret word"),
+            "{}",
+            reply.body
+        );
         assert_eq!(receiver.calls().len(), 1, "{kind} {status}");
     }
 }
@@ -177,7 +235,11 @@ async fn an_address_on_a_private_network_is_not_called() {
     let reply = app.sign_up("ana@example.com").await;
     reply.refused(500, "unexpected_failure");
     assert!(receiver.calls().is_empty());
-    assert!(!reply.body.to_string().contains("127.0.0.1"), "{}", reply.body);
+    assert!(
+        !reply.body.to_string().contains("127.0.0.1"),
+        "{}",
+        reply.body
+    );
 }
 
 #[test]
@@ -192,11 +254,26 @@ fn a_hook_that_could_not_be_asked_is_refused_at_start() {
     let secrets = "auth.hook.send_sms.secrets";
     assert!(load([(uri, "https://a.example/"), (secrets, SECRETS)]).is_ok());
     for (target, keys, problem) in [
-        ("http://a.example/", SECRETS, "auth.hook.send_sms.uri must begin with"),
-        ("https://a.example/", "whsec_x", "auth.hook.send_sms.secrets must hold"),
-        ("pg-functions://postgres/public", "", "auth.hook.send_sms.uri must name a function"),
+        (
+            "http://a.example/",
+            SECRETS,
+            "auth.hook.send_sms.uri must begin with",
+        ),
+        (
+            "https://a.example/",
+            "whsec_x",
+            "auth.hook.send_sms.secrets must hold",
+        ),
+        (
+            "pg-functions://postgres/public",
+            "",
+            "auth.hook.send_sms.uri must name a function",
+        ),
     ] {
         let problems = load([(uri, target), (secrets, keys)]).unwrap_err().problems;
-        assert!(problems.len() == 1 && problems[0].starts_with(problem), "{problems:?}");
+        assert!(
+            problems.len() == 1 && problems[0].starts_with(problem),
+            "{problems:?}"
+        );
     }
 }

@@ -79,7 +79,10 @@ async fn what_a_claims_hook_leaves_out_is_left_out_save_for_who_somebody_is() {
     let body = "begin return jsonb_build_object('claims', jsonb_build_object('plan', 'pro')); end";
     let app = app(CLAIMS, body).await;
     let session = app.sign_up("ana@example.com").await.ok();
-    let mut names: Vec<_> = claims(session.access_token()).into_iter().map(|(name, _)| name).collect();
+    let mut names: Vec<_> = claims(session.access_token())
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
     names.sort();
     assert_eq!(
         names.join(" "),
@@ -153,7 +156,11 @@ async fn what_goes_wrong_in_a_function_is_not_told_to_clients() {
         let app = app(CLAIMS, body).await;
         let reply = app.sign_up("ana@example.com").await;
         reply.refused(status, "unexpected_failure");
-        assert!(!reply.body.to_string().contains("secret word"), "{}", reply.body);
+        assert!(
+            !reply.body.to_string().contains("secret word"),
+            "{}",
+            reply.body
+        );
     }
     let app = App::with_settings(&[CLAIMS]).await;
     let missing = app.sign_up("ana@example.com").await;
@@ -189,7 +196,9 @@ async fn a_hook_has_the_rights_of_its_role_and_cannot_get_others() {
         .await;
     assert!(tables.contains("auth.signing_keys"), "{tables}");
     app.owner
-        .batch_execute("create table public.plans (name text); insert into public.plans values ('pro')")
+        .batch_execute(
+            "create table public.plans (name text); insert into public.plans values ('pro')",
+        )
         .await
         .unwrap();
     let statements: Vec<String> = tables
@@ -224,10 +233,16 @@ async fn a_hook_has_the_rights_of_its_role_and_cannot_get_others() {
             );
             define(&app, &body).await;
             let reply = match app.sign_in("ana@example.com", PASSWORD).await {
-                reply if reply.status == StatusCode::BAD_REQUEST => app.sign_up("ana@example.com").await,
+                reply if reply.status == StatusCode::BAD_REQUEST => {
+                    app.sign_up("ana@example.com").await
+                }
                 reply => reply,
             };
-            assert_eq!(claims(reply.ok().access_token())["got"], "out", "{before}; {statement}");
+            assert_eq!(
+                claims(reply.ok().access_token())["got"],
+                "out",
+                "{before}; {statement}"
+            );
         }
     }
 }
@@ -259,7 +274,10 @@ async fn a_function_sees_what_would_be_stored_and_no_password() {
     assert_eq!(seen["user"]["email"], "ana@example.com");
     assert_eq!(seen["metadata"]["name"], "before-user-created");
     let text = seen.to_string();
-    assert!(!text.contains(PASSWORD) && !text.contains("argon2"), "{text}");
+    assert!(
+        !text.contains(PASSWORD) && !text.contains("argon2"),
+        "{text}"
+    );
 }
 
 /// A hook that counts, as Supabase's guide has it.
@@ -279,7 +297,9 @@ async fn a_function_can_end_the_guessing_of_passwords() {
     app.owner.batch_execute(sql).await.unwrap();
     let session = app.sign_up("ana@example.com").await.ok();
     app.sign_in("ana@example.com", PASSWORD).await.ok();
-    app.sign_in("nobody@example.com", PASSWORD).await.refused(400, "invalid_credentials");
+    app.sign_in("nobody@example.com", PASSWORD)
+        .await
+        .refused(400, "invalid_credentials");
     for _ in 0..2 {
         let wrong = app.sign_in("ana@example.com", "wrong password").await;
         wrong.refused(400, "invalid_credentials");
@@ -290,28 +310,46 @@ async fn a_function_can_end_the_guessing_of_passwords() {
         rejected.refused(400, "invalid_credentials");
         assert_eq!(rejected.text("/message"), "Too many tries");
     }
-    app.get_user(session.access_token()).await.refused(403, "session_not_found");
+    app.get_user(session.access_token())
+        .await
+        .refused(403, "session_not_found");
     let told = "select string_agg(event ->> 'valid' || ' ' || ((event ->> 'user_id') = u.id::text), ', ') from public.attempts, auth.users u";
-    assert_eq!(app.value(told).await, "true true, false true, false true, false true, true true");
+    assert_eq!(
+        app.value(told).await,
+        "true true, false true, false true, false true, true true"
+    );
 }
 
 #[tokio::test]
 async fn a_program_can_decide_about_passwords() {
-    let extensions = Extensions::default().password_verification_attempt(|context, attempt| async move {
-        assert!(context.client.ip.is_some());
-        if attempt.valid {
-            let message = String::new();
-            Ok(Decision::Reject { message, should_logout_user: false })
-        } else {
-            Err(HookRejection("Go away".to_owned()))
-        }
-    });
-    let app = App::with(Options { extensions, ..Options::default() }).await;
+    let extensions =
+        Extensions::default().password_verification_attempt(|context, attempt| async move {
+            assert!(context.client.ip.is_some());
+            if attempt.valid {
+                let message = String::new();
+                Ok(Decision::Reject {
+                    message,
+                    should_logout_user: false,
+                })
+            } else {
+                Err(HookRejection("Go away".to_owned()))
+            }
+        });
+    let app = App::with(Options {
+        extensions,
+        ..Options::default()
+    })
+    .await;
     app.sign_up("ana@example.com").await.ok();
     let right = app.sign_in("ana@example.com", PASSWORD).await;
     right.refused(400, "invalid_credentials");
-    assert_eq!(right.text("/message"), "Further password verification attempts will be rejected.");
-    app.sign_in("ana@example.com", "wrong password").await.refused(422, "hook_rejected");
+    assert_eq!(
+        right.text("/message"),
+        "Further password verification attempts will be rejected."
+    );
+    app.sign_in("ana@example.com", "wrong password")
+        .await
+        .refused(422, "hook_rejected");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod hooks_sync;
 mod limits;
 mod logout;
 mod password_rules;
+mod phone;
 mod refresh;
 mod shapes;
 mod signup;

@@ -37,13 +37,19 @@ async fn ranges(count: u32) -> Receiver {
 async fn a_password_lacks_length_and_characters() {
     let app = App::with_settings(&[
         ("auth.password_min_length", "8"),
-        ("auth.password_required_characters", "lower_upper_letters_digits"),
+        (
+            "auth.password_required_characters",
+            "lower_upper_letters_digits",
+        ),
     ])
     .await;
     let body = json!({"email": "ana@example.com", "password": "short"});
     let weak = app.post("/signup", body).await;
     weak.refused(422, "weak_password");
-    assert_eq!(weak.body["weak_password"], json!({"reasons": ["length", "characters"]}));
+    assert_eq!(
+        weak.body["weak_password"],
+        json!({"reasons": ["length", "characters"]})
+    );
     assert_eq!(
         weak.text("/message"),
         "Password should be at least 8 characters. Password should contain at least one character of each: \
@@ -51,10 +57,17 @@ async fn a_password_lacks_length_and_characters() {
     );
     let body = json!({"email": "ana@example.com", "password": "Long enough 1"});
     let session = app.post("/signup", body).await.ok();
-    let change = app.put_user(session.access_token(), json!({"password": "no digits At all"})).await;
+    let change = app
+        .put_user(
+            session.access_token(),
+            json!({"password": "no digits At all"}),
+        )
+        .await;
     change.refused(422, "weak_password");
     let by_admin = json!({"email": "ben@example.com", "password": "no digits At all"});
-    app.admin("POST", "", by_admin).await.refused(422, "weak_password");
+    app.admin("POST", "", by_admin)
+        .await
+        .refused(422, "weak_password");
 }
 
 #[tokio::test]
@@ -67,7 +80,11 @@ async fn a_password_is_too_easy_for_who_knows_the_user() {
     for (email, name, password) in [
         ("ana@example.com", "", "password1"),
         ("rumpelstiltskin77@example.com", "", "rumpelstiltskin77"),
-        ("ana@example.com", "Ana Rumpelstiltskin77", "Rumpelstiltskin77"),
+        (
+            "ana@example.com",
+            "Ana Rumpelstiltskin77",
+            "Rumpelstiltskin77",
+        ),
     ] {
         let weak = sign_up(email, name, password).await;
         weak.refused(422, "weak_password");
@@ -111,7 +128,11 @@ async fn a_password_that_has_leaked_is_refused_and_five_digits_are_all_that_is_t
     app.post("/signup", body).await.ok();
     // Padding, which means nothing.
     let receiver = ranges(0).await;
-    app_with(&receiver.url, &[]).await.sign_up("ana@example.com").await.ok();
+    app_with(&receiver.url, &[])
+        .await
+        .sign_up("ana@example.com")
+        .await
+        .ok();
 }
 
 #[tokio::test]
@@ -122,11 +143,21 @@ async fn when_nobody_tells_of_leaks_a_setting_decides() {
     let broken = Receiver::start(|_| StatusCode::BAD_GATEWAY.into_response()).await;
     for url in [silent.as_str(), broken.url.as_str()] {
         let started = Instant::now();
-        app_with(url, &[]).await.sign_up("ana@example.com").await.ok();
-        let refused = app_with(url, &[closed]).await.sign_up("ana@example.com").await;
+        app_with(url, &[])
+            .await
+            .sign_up("ana@example.com")
+            .await
+            .ok();
+        let refused = app_with(url, &[closed])
+            .await
+            .sign_up("ana@example.com")
+            .await;
         refused.refused(503, "service_unavailable");
         assert_eq!(refused.header("retry-after"), "1");
-        assert!(started.elapsed().as_secs() < 8, "a second each, and two databases");
+        assert!(
+            started.elapsed().as_secs() < 8,
+            "a second each, and two databases"
+        );
     }
 }
 
@@ -138,7 +169,9 @@ async fn a_huge_password_costs_nothing() {
     let before = app.password_hashes();
     let started = Instant::now();
     let body = json!({"email": "ana@example.com", "password": huge});
-    app.post("/signup", body).await.refused(400, "validation_failed");
+    app.post("/signup", body)
+        .await
+        .refused(400, "validation_failed");
     let wrong = app.sign_in("ana@example.com", &huge).await;
     wrong.refused(400, "invalid_credentials");
     assert_eq!(app.password_hashes(), before);

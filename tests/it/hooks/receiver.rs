@@ -47,21 +47,23 @@ impl Receiver {
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let calls: Arc<Mutex<Vec<Call>>> = Arc::default();
         let seen = Arc::clone(&calls);
-        let handler =
-            move |ConnectInfo(peer): ConnectInfo<SocketAddr>, uri: Uri, headers: HeaderMap, body: Bytes| {
-                let number = {
-                    let mut seen = seen.lock().unwrap();
-                    seen.push(Call {
-                        peer,
-                        path: uri.path().to_owned(),
-                        headers,
-                        body,
-                    });
-                    seen.len()
-                };
-                let response: Response = answer(number).into_response();
-                async move { response }
+        let handler = move |ConnectInfo(peer): ConnectInfo<SocketAddr>,
+                            uri: Uri,
+                            headers: HeaderMap,
+                            body: Bytes| {
+            let number = {
+                let mut seen = seen.lock().unwrap();
+                seen.push(Call {
+                    peer,
+                    path: uri.path().to_owned(),
+                    headers,
+                    body,
+                });
+                seen.len()
             };
+            let response: Response = answer(number).into_response();
+            async move { response }
+        };
         let app = Router::new().fallback(handler);
         let app = app.into_make_service_with_connect_info::<SocketAddr>();
         #[expect(

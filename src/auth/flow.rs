@@ -14,10 +14,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
-#[expect(
-    unused_imports,
-    reason = "for the flows with identity providers and mails"
-)]
+#[expect(unused_imports, reason = "for the flows with identity providers and mails")]
 pub(super) use super::landing::{
     redirect_with_code, redirect_with_error, redirect_with_message, redirect_with_session,
 };
@@ -154,11 +151,7 @@ pub(super) async fn begin(auth: &Auth, tx: &Tx, new: &NewFlow<'_>) -> Result<Uui
 ///
 /// # Errors
 /// [`AuthError::Internal`] when they were sealed under another master key.
-pub(super) fn open_secrets(
-    auth: &Auth,
-    flow_id: Uuid,
-    sealed: &[u8],
-) -> Result<Vec<u8>, AuthError> {
+pub(super) fn open_secrets(auth: &Auth, flow_id: Uuid, sealed: &[u8]) -> Result<Vec<u8>, AuthError> {
     let opened = auth.secrets().open(sealed, flow_id.as_bytes());
     opened.ok_or_else(|| AuthError::Internal("the secrets of a flow cannot be opened".to_owned()))
 }
@@ -280,10 +273,7 @@ mod tests {
         let parse = |challenge, method| Challenge::parse(&strict, challenge, method);
         for method in ["s256", "S256"] {
             let challenge = parse(Some(VALUE), Some(method)).unwrap().unwrap();
-            assert_eq!(
-                (challenge.value.as_str(), challenge.method()),
-                (VALUE, "s256")
-            );
+            assert_eq!((challenge.value.as_str(), challenge.method()), (VALUE, "s256"));
         }
         assert_eq!(parse(None, None).unwrap(), None);
         assert_eq!(parse(Some(""), Some("")).unwrap(), None);
@@ -296,15 +286,9 @@ mod tests {
             (Some(VALUE), Some("none")),
             (Some(&VALUE[1..]), Some("s256")),
             (Some(long.as_str()), Some("s256")),
-            (
-                Some("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw+cM"),
-                Some("s256"),
-            ),
+            (Some("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw+cM"), Some("s256")),
         ] {
-            assert!(
-                parse(challenge, method).is_err(),
-                "{challenge:?} {method:?}"
-            );
+            assert!(parse(challenge, method).is_err(), "{challenge:?} {method:?}");
         }
         let lenient = config::Auth {
             allow_pkce_plain: true,

@@ -59,3 +59,4 @@ pub(super) async fn ensure(
         None => sign_up::without_password(auth, email, data, client).await,
     }
 }
+

@@ -21,6 +21,7 @@ const PROTECTED: &[&str] = &[
     "/magiclink",
     "/recover",
     "/resend",
+    "/confirm/resend",
     "/sso",
     "/passkeys/authentication/options",
 ];

@@ -10,6 +10,7 @@ mod limits;
 mod logout;
 mod mfa;
 mod password_rules;
+mod phone;
 mod refresh;
 mod shapes;
 mod signup;

@@ -3,6 +3,7 @@
 mod access;
 mod accounts;
 mod changes;
+mod mails;
 pub(crate) mod receiver;
 mod webhooks;
 

@@ -187,7 +187,7 @@ async fn the_hook_hears_of_every_attempt_and_may_refuse() {
 async fn users_are_told_of_new_and_removed_factors() {
     let app = App::new().await;
     let (raised, totp) = app.with_totp("ana@example.com").await;
-    let mails = "select count(*) from jobs.jobs where handler = 'mail.send'";
+    let mails = "select count(*) from jobs.jobs where name = 'mail.send'";
     assert_eq!(app.value(mails).await, "1");
     // A sign-in with it is nothing to tell.
     let session = app.sign_in("ana@example.com", PASSWORD).await.ok();

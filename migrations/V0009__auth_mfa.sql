@@ -243,15 +243,11 @@ grant select, insert, update, delete
      auth.webauthn_credentials, auth.webauthn_challenges
   to sb_auth;
 
+-- Hooks of the project run as supabase_auth_admin: who has which factor they see
+-- in auth.users.
 grant select
   on auth.mfa_amr_claims
   to sb_auth, supabase_auth_admin;
-
--- Project SQL reads who has which factor, and takes one away; it does not make
--- one, nor see what answers to challenges are checked against.
-grant select, delete
-  on auth.mfa_factors, auth.webauthn_credentials
-  to supabase_auth_admin;
 
 alter table auth.mfa_factors enable row level security;
 alter table auth.mfa_challenges enable row level security;
@@ -261,7 +257,7 @@ alter table auth.webauthn_challenges enable row level security;
 
 create policy auth_service
   on auth.mfa_factors
-  to sb_auth, supabase_auth_admin
+  to sb_auth
   using (true)
   with check (true);
 
@@ -279,7 +275,7 @@ create policy auth_service
 
 create policy auth_service
   on auth.webauthn_credentials
-  to sb_auth, supabase_auth_admin
+  to sb_auth
   using (true)
   with check (true);
 

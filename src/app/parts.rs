@@ -85,6 +85,7 @@ pub(super) async fn role_passwords(
         authenticator,
         auth: current("sb_auth").await?,
         jobs: current("sb_jobs").await?,
+        hooks: current("sb_hooks").await?,
     })
 }
 
@@ -107,6 +108,7 @@ pub(super) async fn db(config: &Config, master: &MasterKey) -> Result<Db, StartE
         authenticator,
         auth: target("sb_auth", &passwords.auth),
         jobs: target("sb_jobs", &passwords.jobs),
+        hooks: target("sb_hooks", &passwords.hooks),
         // A job holds one while its SQL runs.
         jobs_pool_max_size: config.jobs.concurrency.clamp(2, 200),
         owner,

@@ -12,7 +12,7 @@ use super::model::{Client, User, UserPage};
 use super::queries::{self, NewUser, UserChange, Wanted};
 use super::signup::{identity_data, insert_with_identities};
 use super::username::{self, Username};
-use super::{Auth, AuthError, claims, operate, password, saving};
+use super::{Auth, AuthError, claims, operate, password, password_rules, saving};
 use crate::db::{DbError, SqlState, Tx};
 use crate::hooks::Event;
 
@@ -402,7 +402,8 @@ async fn password_hash(auth: &Auth, input: &NewAccount) -> Result<Option<String>
             "Only a password or a password hash should be provided",
         )),
         (Some(text), None) => {
-            password::check_new(text, &auth.config().auth)?;
+            let known = [given(input.email.as_deref()).unwrap_or_default()];
+            password_rules::check(auth, text, &known).await?;
             Ok(Some(auth.passwords().hash(text).await?))
         }
         (None, Some(hash)) => {

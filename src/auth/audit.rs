@@ -37,6 +37,7 @@ pub(super) enum Action {
     Logout,
     LoginFailed,
     Imported,
+    CodeSent,
 }
 
 impl Action {
@@ -72,6 +73,7 @@ impl Action {
             // Upstream has no word for it.
             Self::LoginFailed => ("login_failed", "account"),
             Self::Imported => ("users_imported", "team"),
+            Self::CodeSent => ("user_recovery_requested", "user"),
         }
     }
 }

@@ -121,17 +121,40 @@ fn merge(
         if claims.get(&name) == Some(&value) {
             continue;
         }
-        if RESERVED.contains(&name.as_str()) {
-            return Err(format!("a claims provider may not change the claim {name}"));
-        }
-        if name == "role"
-            && !value
-                .as_str()
-                .is_some_and(|role| may_be_given(role, allowed_roles))
-        {
-            return Err("a claims provider may not give this role".to_owned());
-        }
+        check_change(&name, &value, allowed_roles)?;
         claims.insert(name, value);
+    }
+    Ok(())
+}
+
+/// Takes the claims a hook answers in place of `claims`. What it leaves out is left out, which keeps tokens small, save
+/// for the claims that say who somebody is.
+///
+/// # Errors
+/// [`AuthError::Issuance`] when it changes a reserved claim or names a role it may not give.
+pub(super) fn replace(
+    mut claims: Map<String, Value>,
+    answered: Map<String, Value>,
+    allowed_roles: &[String],
+) -> Result<Map<String, Value>, AuthError> {
+    let kept = |name: &str| RESERVED.contains(&name) || ["role", "email", "phone"].contains(&name);
+    let names: Vec<_> = claims.keys().cloned().collect();
+    for name in names {
+        if !kept(&name) && !answered.contains_key(&name) {
+            claims.remove(&name);
+        }
+    }
+    merge(&mut claims, answered, allowed_roles).map_err(AuthError::Issuance)?;
+    Ok(claims)
+}
+
+fn check_change(name: &str, value: &Value, allowed_roles: &[String]) -> Result<(), String> {
+    if RESERVED.contains(&name) {
+        return Err(format!("a claims provider may not change the claim {name}"));
+    }
+    let may_give = |role: &str| may_be_given(role, allowed_roles);
+    if name == "role" && !value.as_str().is_some_and(may_give) {
+        return Err("a claims provider may not give this role".to_owned());
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 
+use super::password_rules::WeakPassword;
 use crate::db::{DbError, SqlState};
 use crate::error::ErrorCode;
 use crate::http::ApiError;
@@ -55,15 +56,6 @@ pub enum AuthError {
         /// When to try again, in seconds.
         retry_after_s: u64,
     },
-    /// So many mails to one address, whether or not it has an account.
-    #[error("Too many mails to this address; try again in {retry_after_s} seconds")]
-    TooManyMails {
-        /// When to try again, in seconds.
-        retry_after_s: u64,
-    },
-    /// The wanted address is not on the allow list, and why.
-    #[error("{0}")]
-    RedirectRefused(String),
     /// Too many wrong answers to something that has a code of its own for it.
     #[error("Too many failed attempts; try again later")]
     RefusedUntil {
@@ -72,6 +64,24 @@ pub enum AuthError {
         /// When to try again, in seconds.
         retry_after_s: u64,
     },
+    /// So many mails to one address, whether or not it has an account.
+    #[error("Too many mails to this address; try again in {retry_after_s} seconds")]
+    TooManyMails {
+        /// When to try again, in seconds.
+        retry_after_s: u64,
+    },
+    /// So many text messages to one number, whether or not it has an account, or in all.
+    #[error("Too many text messages; try again in {retry_after_s} seconds")]
+    TooManySms {
+        /// When to try again, in seconds.
+        retry_after_s: u64,
+    },
+    /// The number is unconfirmed.
+    #[error("Phone not confirmed")]
+    PhoneNotConfirmed,
+    /// The wanted address is not on the allow list, and why.
+    #[error("{0}")]
+    RedirectRefused(String),
     /// There is no such user.
     #[error("User not found")]
     UserNotFound,
@@ -108,12 +118,12 @@ pub enum AuthError {
     /// A refusal that has nothing to tell but its code and text.
     #[error("{1}")]
     Refused(ErrorCode, &'static str),
-    /// The new password is too short.
-    #[error("Password should be at least {min_length} characters.")]
-    WeakPassword {
-        /// The fewest characters asked for.
-        min_length: usize,
-    },
+    /// The new password does not meet the rules.
+    #[error("{}", .0.message)]
+    WeakPassword(WeakPassword),
+    /// An anonymous account has no address to go with a password.
+    #[error("Updating password of an anonymous user without an email or phone is not allowed")]
+    AnonymousPassword,
     /// The new password is the old one.
     #[error("New password should be different from the old password.")]
     SamePassword,
@@ -132,6 +142,30 @@ pub enum AuthError {
     /// A hook of the project refused.
     #[error("{0}")]
     HookRejected(String),
+    /// A hook of the project refused, with a status and text of its own.
+    #[error("{message}")]
+    HookRefused {
+        /// HTTP status, 400 to 599.
+        status: u16,
+        /// What the client is told.
+        message: String,
+    },
+    /// A hook of the project could not be asked, or did not answer as it should.
+    #[error("{message}")]
+    HookFailed {
+        /// What it is called.
+        code: ErrorCode,
+        /// What the client is told.
+        message: String,
+        /// What the log is told.
+        cause: String,
+    },
+    /// A hook of the project decided against the attempt.
+    #[error("{1}")]
+    Rejected(ErrorCode, String),
+    /// Nobody can tell whether a captcha was solved.
+    #[error("captcha verification process failed")]
+    CaptchaUnavailable(String),
     /// A write of a user failed for a reason of the project's own SQL.
     #[error("Database error saving new user")]
     SavingUser(#[source] DbError),
@@ -149,7 +183,9 @@ pub enum AuthError {
 impl AuthError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::Invalid(_) | Self::RedirectRefused(_) => ErrorCode::ValidationFailed,
+            Self::Invalid(_) | Self::RedirectRefused(_) | Self::AnonymousPassword => {
+                ErrorCode::ValidationFailed
+            }
             Self::InvalidCredentials => ErrorCode::InvalidCredentials,
             Self::EmailNotConfirmed => ErrorCode::EmailNotConfirmed,
             Self::UserBanned | Self::BearerBanned => ErrorCode::UserBanned,
@@ -160,9 +196,12 @@ impl AuthError {
             Self::RefreshTokenAlreadyUsed => ErrorCode::RefreshTokenAlreadyUsed,
             Self::RefreshUnavailable(_)
             | Self::RefreshThrottled { .. }
-            | Self::PasswordQueueFull => ErrorCode::ServiceUnavailable,
+            | Self::PasswordQueueFull
+            | Self::CaptchaUnavailable(_) => ErrorCode::ServiceUnavailable,
             Self::TooManyRequests { .. } => ErrorCode::OverRequestRateLimit,
             Self::TooManyMails { .. } => ErrorCode::OverEmailSendRateLimit,
+            Self::TooManySms { .. } => ErrorCode::OverSmsSendRateLimit,
+            Self::PhoneNotConfirmed => ErrorCode::PhoneNotConfirmed,
             Self::SignupDisabled => ErrorCode::SignupDisabled,
             Self::UserAlreadyExists | Self::UsernameExists => ErrorCode::UserAlreadyExists,
             Self::EmailExists => ErrorCode::EmailExists,
@@ -172,12 +211,13 @@ impl AuthError {
             Self::AnonymousDisabled => ErrorCode::AnonymousProviderDisabled,
             Self::FeatureDisabled(_) => ErrorCode::FeatureDisabled,
             Self::Refused(code, _) | Self::RefusedUntil { code, .. } => *code,
-            Self::WeakPassword { .. } => ErrorCode::WeakPassword,
+            Self::WeakPassword(_) => ErrorCode::WeakPassword,
             Self::SamePassword => ErrorCode::SamePassword,
             Self::CurrentPasswordRequired => ErrorCode::CurrentPasswordRequired,
             Self::CurrentPasswordInvalid => ErrorCode::CurrentPasswordInvalid,
             Self::NotAdmin(_) => ErrorCode::NotAdmin,
-            Self::HookRejected(_) => ErrorCode::HookRejected,
+            Self::HookRejected(_) | Self::HookRefused { .. } => ErrorCode::HookRejected,
+            Self::HookFailed { code, .. } | Self::Rejected(code, _) => *code,
             Self::SavingUser(_) | Self::Issuance(_) | Self::Internal(_) | Self::Db(_) => {
                 ErrorCode::UnexpectedFailure
             }
@@ -199,16 +239,30 @@ impl From<AuthError> for ApiError {
             AuthError::RefreshThrottled { retry_after_s }
             | AuthError::RefusedUntil { retry_after_s, .. }
             | AuthError::TooManyRequests { retry_after_s }
-            | AuthError::TooManyMails { retry_after_s } => public.with_retry_after(retry_after_s),
+            | AuthError::TooManyMails { retry_after_s }
+            | AuthError::TooManySms { retry_after_s } => public.with_retry_after(retry_after_s),
+            AuthError::HookRefused { status, .. } => match StatusCode::from_u16(status) {
+                Ok(status) => public.with_status(status),
+                Err(_) => public,
+            },
+            AuthError::HookFailed {
+                code: ErrorCode::ServiceUnavailable,
+                cause,
+                ..
+            } => public.with_retry_after(1).with_cause(cause),
+            AuthError::HookFailed { cause, .. } => public.with_cause(cause),
+            AuthError::CaptchaUnavailable(cause) => public.with_retry_after(1).with_cause(cause),
             AuthError::PasswordQueueFull => public.with_retry_after(1),
             AuthError::Issuance(_) | AuthError::Internal(_) => Self::internal(error),
             AuthError::BearerBanned | AuthError::BearerNotFound => {
                 public.with_status(StatusCode::FORBIDDEN)
             }
-            AuthError::WeakPassword { .. } => public.with(
+            AuthError::WeakPassword(weak) => public.with(
                 "weak_password",
-                serde_json::json!({ "reasons": ["length"] }),
+                serde_json::json!({ "reasons": weak.reasons }),
             ),
+            AuthError::AnonymousPassword => public.with_status(StatusCode::UNPROCESSABLE_ENTITY),
+            AuthError::Refused(ErrorCode::ServiceUnavailable, _) => public.with_retry_after(1),
             _ => public,
         }
     }

@@ -1,7 +1,7 @@
 //! Points at which a program that embeds `sb` takes part.
 //!
-//! `before_user_created` runs within the request, outside of transactions and while none of our connections is held: it
-//! may use the database freely. The hooks after the fact are jobs, enqueued in the transaction of what they follow; a
+//! The hooks that decide run within the request, outside of transactions and while none of our connections is held: they
+//! may use the database freely, and [`crate::config::AuthHooks`] can name targets for them too. The hooks after the fact are jobs, enqueued in the transaction of what they follow; a
 //! worker runs them, at least once.
 
 use std::future::Future;
@@ -11,8 +11,11 @@ use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
+use super::claims;
 use super::model::{Client, User};
-use super::{AuthError, claims};
+use super::sync_hooks::{
+    Decision, EmailMessage, MfaAttempt, MfaDecision, PasswordAttempt, SmsMessage, Targets,
+};
 use crate::db::{DbError, Tx};
 use crate::hooks::{self, Event};
 use crate::jobs::{Handlers, JobContext, JobError, Kind};
@@ -33,6 +36,10 @@ pub type Hook = Arc<
     dyn Fn(HookContext, Arc<User>) -> BoxFuture<'static, Result<(), HookRejection>> + Send + Sync,
 >;
 
+/// A hook that is told something and answers.
+pub(super) type Asked<T, A> =
+    Arc<dyn Fn(HookContext, T) -> BoxFuture<'static, Result<A, HookRejection>> + Send + Sync>;
+
 /// What happened to an account, as every receiver of the event is told.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct UserEvent {
@@ -51,7 +58,13 @@ pub type AfterHook =
 /// The hooks and claims providers of a program.
 #[derive(Clone, Default)]
 pub struct Extensions {
-    before_user_created: Vec<Hook>,
+    pub(super) before_user_created: Vec<Hook>,
+    pub(super) password_attempts: Vec<Asked<PasswordAttempt, Decision>>,
+    pub(super) mfa_attempts: Vec<Asked<MfaAttempt, MfaDecision>>,
+    pub(super) sms_senders: Vec<Asked<SmsMessage, ()>>,
+    pub(super) email_senders: Vec<Asked<EmailMessage, ()>>,
+    /// Those of the settings.
+    pub(super) targets: Option<Targets>,
     after_signup: Vec<AfterHook>,
     after_login: Vec<AfterHook>,
     after_user_deleted: Vec<AfterHook>,
@@ -62,11 +75,15 @@ impl std::fmt::Debug for Extensions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Extensions")
             .field("before_user_created", &self.before_user_created.len())
+            .field("password_attempts", &self.password_attempts.len())
+            .field("mfa_attempts", &self.mfa_attempts.len())
+            .field("sms_senders", &self.sms_senders.len())
+            .field("email_senders", &self.email_senders.len())
             .field("after_signup", &self.after_signup.len())
             .field("after_login", &self.after_login.len())
             .field("after_user_deleted", &self.after_user_deleted.len())
             .field("claims", &self.claims.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -124,21 +141,44 @@ impl Extensions {
         self
     }
 
-    pub(super) async fn run_before_user_created(
-        &self,
-        context: &HookContext,
-        user: impl FnOnce() -> User,
-    ) -> Result<(), AuthError> {
-        if self.before_user_created.is_empty() {
-            return Ok(());
-        }
-        let user = Arc::new(user());
-        for hook in &self.before_user_created {
-            hook(context.clone(), Arc::clone(&user))
-                .await
-                .map_err(|HookRejection(text)| AuthError::HookRejected(text))?;
-        }
-        Ok(())
+    /// Sees every password that is tried for an account, and can refuse the sign-in.
+    pub fn password_verification_attempt<F, R>(mut self, hook: F) -> Self
+    where
+        F: Fn(HookContext, PasswordAttempt) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Decision, HookRejection>> + Send + 'static,
+    {
+        self.password_attempts.push(asked(hook));
+        self
+    }
+
+    /// Sees every second factor that is tried, and can refuse it.
+    pub fn mfa_verification_attempt<F, R>(mut self, hook: F) -> Self
+    where
+        F: Fn(HookContext, MfaAttempt) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<MfaDecision, HookRejection>> + Send + 'static,
+    {
+        self.mfa_attempts.push(asked(hook));
+        self
+    }
+
+    /// Sends text messages, which makes accounts with phone numbers possible.
+    pub fn send_sms<F, R>(mut self, hook: F) -> Self
+    where
+        F: Fn(HookContext, SmsMessage) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), HookRejection>> + Send + 'static,
+    {
+        self.sms_senders.push(asked(hook));
+        self
+    }
+
+    /// Sends the mails of the service, instead of the service.
+    pub fn send_email<F, R>(mut self, hook: F) -> Self
+    where
+        F: Fn(HookContext, EmailMessage) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), HookRejection>> + Send + 'static,
+    {
+        self.email_senders.push(asked(hook));
+        self
     }
 
     /// Adds the kinds of jobs that run the later hooks.
@@ -224,4 +264,12 @@ where
     R: Future<Output = Result<(), HookRejection>> + Send + 'static,
 {
     Arc::new(move |context, user| Box::pin(hook(context, user)))
+}
+
+fn asked<T, A, F, R>(hook: F) -> Asked<T, A>
+where
+    F: Fn(HookContext, T) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<A, HookRejection>> + Send + 'static,
+{
+    Arc::new(move |context, told| Box::pin(hook(context, told)))
 }

@@ -122,6 +122,7 @@ mod tests {
             expires_at: 1_700_000_000,
             refresh_token: "sbr_x".to_owned(),
             user: plain_user(),
+            weak_password: None,
             provider_token: Some("p&q".to_owned()),
             provider_refresh_token: None,
         };

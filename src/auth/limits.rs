@@ -35,6 +35,8 @@ pub(super) enum Limited {
     SignUp,
     /// A sign-in with an identity provider that begins.
     OAuth,
+    /// Anonymous sign-in.
+    Anonymous,
     /// `/otp`, and typed codes.
     Otp,
     /// `/magiclink`.
@@ -53,6 +55,7 @@ impl Limited {
             Self::Token => "token",
             Self::SignUp => "signup",
             Self::OAuth => "oauth",
+            Self::Anonymous => "anonymous",
             Self::Otp => "otp",
             Self::MagicLink => "magiclink",
             Self::Recover => "recover",
@@ -71,6 +74,15 @@ impl Limited {
             Self::Recover => settings.rate_limit_recover_per_window,
             Self::Confirm => settings.rate_limit_confirm_per_window,
             Self::Mfa => settings.rate_limit_mfa_per_window,
+            Self::Anonymous => settings.rate_limit_anonymous_per_hour,
+        }
+    }
+
+    /// Seconds the number is for.
+    fn window(self, settings: &config::Auth) -> u32 {
+        match self {
+            Self::Anonymous => 3600,
+            _ => settings.rate_limit_window_seconds,
         }
     }
 }
@@ -137,7 +149,8 @@ pub(super) fn count_refresh(auth: &Auth, origin: Origin) -> Result<(), AuthError
         return Ok(());
     };
     let now = auth.clock().now();
-    let rate = rate(settings, settings.rate_limit_refresh_per_window);
+    let window = settings.rate_limit_window_seconds;
+    let rate = rate(window, settings.rate_limit_refresh_per_window);
     let taken = auth.limits().refreshes.take(block, rate, now);
     taken.map_err(|at| AuthError::RefreshThrottled {
         retry_after_s: seconds_until(at, now),
@@ -153,7 +166,7 @@ pub(super) fn key(auth: &Auth, kind: &str, value: &[u8]) -> Vec<u8> {
 fn bucket(auth: &Auth, limited: Limited, origin: Origin) -> Option<Bucket> {
     let settings = &auth.config().auth;
     let block = origin.0.filter(|_| settings.rate_limit_enabled)?;
-    let (step, window) = rate(settings, limited.per_window(settings));
+    let (step, window) = rate(limited.window(settings), limited.per_window(settings));
     let client = format!("{step} {window} {}", block.bounds().0);
     Some(Bucket {
         key: auth.limits().hash(limited.name(), client.as_bytes()),
@@ -163,9 +176,9 @@ fn bucket(auth: &Auth, limited: Limited, origin: Origin) -> Option<Bucket> {
 }
 
 /// One token per …, and all of them within …
-fn rate(settings: &config::Auth, per_window: u32) -> (TimeDelta, TimeDelta) {
-    let window = TimeDelta::seconds(settings.rate_limit_window_seconds.into());
-    let micros = i64::from(settings.rate_limit_window_seconds) * 1_000_000;
+fn rate(seconds: u32, per_window: u32) -> (TimeDelta, TimeDelta) {
+    let window = TimeDelta::seconds(seconds.into());
+    let micros = i64::from(seconds) * 1_000_000;
     let step = TimeDelta::microseconds(micros / i64::from(per_window.max(1)));
     (step, window)
 }

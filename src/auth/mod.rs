@@ -16,11 +16,13 @@
 
 mod address;
 mod admin;
+mod anonymous;
 mod audit;
 mod audit_chain;
 mod audit_log;
 mod audit_seal;
 mod buckets;
+mod captcha;
 mod claims;
 mod duration;
 mod email;
@@ -39,6 +41,8 @@ mod one_time_token;
 mod operate;
 mod passkeys;
 mod password;
+mod password_rules;
+mod phone;
 mod queries;
 mod redirect;
 mod refresh_token;
@@ -50,6 +54,7 @@ mod sessions;
 mod sign_in;
 mod signup;
 mod stored_hash;
+mod sync_hooks;
 mod token;
 mod user;
 mod username;
@@ -67,8 +72,12 @@ pub use hooks::{AfterHook, Extensions, Hook, HookContext, HookRejection, UserEve
 pub use import::{ImportedUser, import_user, log_import};
 pub use model::{Client, Factor, Identity, TokenResponse, User, UserPage};
 pub use operate::{ban_user, log_out_user, mint_token, set_password, set_role};
+pub use password_rules::WeakPassword;
 pub use revocation::publish_revocation;
 pub use routes::router;
+pub use sync_hooks::{
+    Decision, EmailData, EmailMessage, MfaAttempt, MfaDecision, PasswordAttempt, SmsMessage,
+};
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -135,12 +144,19 @@ impl Auth {
         secret: &[u8; 32],
         mailer: Mailer,
         outbound: Outbound,
-        extensions: Extensions,
+        mut extensions: Extensions,
         metrics: &Metrics,
     ) -> Result<Self, AuthError> {
-        redirect::check(&config.current())?;
-        let passwords = password::Passwords::new(&config.current().auth, metrics)?;
-        Ok(Self(Arc::new(Inner {
+        let settings = config.current();
+        redirect::check(&settings)?;
+        let passwords = password::Passwords::new(&settings.auth, metrics)?;
+        extensions.targets = Some(sync_hooks::Targets::new(
+            db.clone(),
+            outbound.clone(),
+            clock.clone(),
+            config.clone(),
+        ));
+        let auth = Self(Arc::new(Inner {
             db,
             tokens,
             clock,
@@ -154,7 +170,10 @@ impl Auth {
             mfa_secrets: mfa::Secrets::new(secret),
             extensions,
             passwords,
-        })))
+        }));
+        auth.mailer()
+            .deliver_with(sync_hooks::email::deliver(&auth));
+        Ok(auth)
     }
 
     /// Adds the kinds of jobs with which the service writes mails.

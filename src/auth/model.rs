@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::password_rules::WeakPassword;
+
 /// An account. Serialises to the user object of the wire format.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct User {
@@ -174,6 +176,9 @@ pub struct TokenResponse {
     pub refresh_token: String,
     /// Whose session it is.
     pub user: User,
+    /// What is wrong with the password of this sign-in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weak_password: Option<WeakPassword>,
     /// Access token of the identity provider, in the one answer that ends a sign-in with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider_token: Option<String>,

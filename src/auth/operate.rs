@@ -119,5 +119,5 @@ pub async fn mint_token(
     };
     let opened = opened.await;
     let (user, session) = tx.finish(opened).await?;
-    token::issue(auth, user, &session, METHOD).await
+    token::issue(auth, user, &session, METHOD, client).await
 }

@@ -10,9 +10,10 @@ use super::audit_log;
 use super::limits::{self, Account, Attempt, Origin};
 use super::model::{Client, TokenResponse, User};
 use super::queries::{self, Credentials, Device, RefreshLimits, Refreshed, SignIn, Within};
+use super::sync_hooks::{self, PasswordAttempt};
 use super::user::Bearer;
 use super::username::Username;
-use super::{Auth, AuthError, token};
+use super::{Auth, AuthError, password_rules, token};
 use crate::config;
 use crate::db::{DbError, SqlState};
 use crate::hooks::Event;
@@ -67,7 +68,14 @@ pub(super) async fn sign_in_with_password(
         attempt.fail(auth).await?;
         return Err(AuthError::InvalidCredentials);
     };
-    token::issue(auth, user, &session, "password").await
+    let name = password_rules::name_in(&user.user_metadata);
+    let known = [user.email.as_str(), name];
+    let weak_password = password_rules::look_at(auth, &grant.password, &known).await;
+    let tokens = token::issue(auth, user, &session, "password", client).await?;
+    Ok(TokenResponse {
+        weak_password,
+        ..tokens
+    })
 }
 
 /// A hash that was imported, or made with other settings, is replaced now that the password is at hand. The sign-in does
@@ -141,6 +149,17 @@ async fn check_credentials(
             return Err(error);
         }
     };
+    let tried = found.as_ref().filter(|_| hash.is_some());
+    if let Some(user_id) = tried.map(|account| account.user_id)
+        && let Err(error) = tell_of_password(auth, client, user_id, is_right).await
+    {
+        match error {
+            // Nobody said that it was wrong.
+            AuthError::HookFailed { .. } if is_right => attempt.undo(auth).await?,
+            _ => attempt.fail(auth).await?,
+        }
+        return Err(error);
+    }
     let (Some(hash), true) = (hash, is_right) else {
         attempt.fail(auth).await?;
         audit_log::sign_in_failed(auth, found.as_ref(), name.provider(), client).await?;
@@ -148,18 +167,41 @@ async fn check_credentials(
     };
     // A hash was somebody's.
     let account = found.ok_or(AuthError::InvalidCredentials)?;
-    if let Err(error) = may_sign_in(auth, &account) {
+    if let Err(error) = may_sign_in(auth, &account, name) {
         attempt.succeed(auth).await?;
         return Err(error);
     }
     Ok((account, hash, attempt))
 }
 
+/// Hooks are told of the passwords that are tried for accounts, and may refuse them.
+async fn tell_of_password(
+    auth: &Auth,
+    client: &Client,
+    user_id: Uuid,
+    valid: bool,
+) -> Result<(), AuthError> {
+    if !auth.extensions().watches_passwords() {
+        return Ok(());
+    }
+    let attempt = PasswordAttempt { user_id, valid };
+    sync_hooks::points::check_password_attempt(auth, client, attempt).await
+}
+
 /// What keeps an account out although its password is right.
-fn may_sign_in(auth: &Auth, account: &Credentials) -> Result<(), AuthError> {
+fn may_sign_in(auth: &Auth, account: &Credentials, name: &Name<'_>) -> Result<(), AuthError> {
     let now = auth.clock().now();
     if account.banned_until.is_some_and(|until| until > now) {
         return Err(AuthError::UserBanned);
+    }
+    if let Name::Phone(_) = name {
+        // Numbers are handed on from one person to the next, so unlike addresses each is confirmed.
+        let is_confirmed = account.is_phone_confirmed || auth.config().auth.sms_autoconfirm;
+        return if is_confirmed {
+            Ok(())
+        } else {
+            Err(AuthError::PhoneNotConfirmed)
+        };
     }
     if auth.config().auth.require_email_confirmation && !account.is_confirmed {
         return Err(AuthError::EmailNotConfirmed);
@@ -267,7 +309,7 @@ pub(super) async fn refresh(
     };
     match refreshed.await.map_err(unavailable)? {
         Refreshed::Current(session, user) => {
-            token::issue(auth, *user, &session, "token_refresh").await
+            token::issue(auth, *user, &session, "token_refresh", client).await
         }
         Refreshed::Unknown => Err(AuthError::RefreshTokenNotFound),
         Refreshed::Banned => Err(AuthError::UserBanned),

@@ -76,6 +76,7 @@ pub(super) struct Opened {
     /// The session.
     pub(super) session: Session,
     method: Method,
+    client: Client,
 }
 
 /// Opens a session of a user in `tx`, with the entry in the audit log and the jobs of whoever wants to know. That the
@@ -118,6 +119,7 @@ pub(super) async fn open(
         user,
         session,
         method,
+        client: client.clone(),
     })
 }
 
@@ -126,5 +128,11 @@ pub(super) async fn open(
 /// # Errors
 /// [`AuthError::Issuance`].
 pub(super) async fn answer(auth: &Auth, opened: Opened) -> Result<TokenResponse, AuthError> {
-    token::issue(auth, opened.user, &opened.session, opened.method.as_str()).await
+    let Opened {
+        user,
+        session,
+        method,
+        client,
+    } = opened;
+    token::issue(auth, user, &session, method.as_str(), &client).await
 }

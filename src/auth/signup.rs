@@ -13,7 +13,7 @@ use super::metadata::MetadataPatch;
 use super::model::{Client, Identity, Session, TokenResponse, User};
 use super::queries::{self, NewUser};
 use super::username::{self, Username};
-use super::{Auth, AuthError, mail_limits, password, saving, token};
+use super::{Auth, AuthError, anonymous, mail_limits, password_rules, phone, saving, token};
 use crate::db::Tx;
 use crate::hooks::Event;
 
@@ -26,6 +26,8 @@ pub(super) struct SignUp {
     pub(super) phone: Option<String>,
     /// User name as typed.
     pub(super) username: Option<String>,
+    /// How a number is told its code.
+    pub(super) channel: Option<String>,
     /// Password.
     pub(super) password: Option<String>,
     /// First user metadata.
@@ -62,21 +64,30 @@ pub(super) async fn sign_up(
     client: &Client,
     origin: Origin,
 ) -> Result<SignedUp, AuthError> {
+    if is_anonymous(auth, &input) {
+        let tokens = anonymous::sign_in(auth, input.data, client, origin).await?;
+        return Ok(SignedUp::Session(Box::new(tokens)));
+    }
+    let password = input.password.as_deref().unwrap_or_default();
+    if let Some(number) = input.phone.as_deref().filter(|_| is_by_phone(&input)) {
+        let channel = input.channel.as_deref();
+        phone::request::check_channel(channel)?;
+        let who = (number, password);
+        return phone::sign_up::sign_up(auth, who, input.data, client, origin).await;
+    }
     let config = auth.config();
     if config.auth.disable_signup {
         return Err(AuthError::SignupDisabled);
     }
     let username = username::wanted(auth, input.username.as_deref())?;
     // Who has a name needs no address.
-    let address = match username {
-        Some(_) if is_nameless(&input) => None,
-        _ => Some(required_email(&input)?),
+    let address = match input.email.as_deref().filter(|email| !email.is_empty()) {
+        None if username.is_some() => None,
+        email => Some(Email::parse(email.unwrap_or_default())?),
     };
-    let password = input.password.as_deref().unwrap_or_default();
     if password.is_empty() {
         return Err(AuthError::Invalid("Signup requires a valid password"));
     }
-    password::check_new(password, &config.auth)?;
     let data = MetadataPatch::parse(input.data)?.over(Map::new());
     let pkce = (
         input.code_challenge.as_deref(),
@@ -84,6 +95,12 @@ pub(super) async fn sign_up(
     );
     let confirmation = Confirmation::parse(auth, input.redirect_to.as_deref(), pkce)?;
     limits::count(auth, Limited::SignUp, origin).await?;
+    let known = [
+        address.as_ref().map_or("", Email::as_str),
+        username.as_ref().map_or("", Username::as_str),
+        data.as_object().map_or("", password_rules::name_in),
+    ];
+    password_rules::check(auth, password, &known).await?;
     // Without an address there is nothing to confirm.
     let confirmed = !config.auth.require_email_confirmation || address.is_none();
     let provider = if address.is_some() {
@@ -173,27 +190,23 @@ async fn register(
     };
     match session {
         Some(session) => {
-            let tokens = token::issue(auth, user, &session, "password").await?;
+            let tokens = token::issue(auth, user, &session, "password", client).await?;
             Ok(SignedUp::Session(Box::new(tokens)))
         }
         None => Ok(SignedUp::Unconfirmed(Box::new(user))),
     }
 }
 
-fn is_nameless(input: &SignUp) -> bool {
-    let given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
-    !given(&input.email) && !given(&input.phone)
+/// A user name counts only where the project has them.
+fn is_anonymous(auth: &Auth, input: &SignUp) -> bool {
+    let is_missing = |text: &Option<String>| text.as_deref().is_none_or(str::is_empty);
+    let has_name = auth.config().auth.usernames_enabled && !is_missing(&input.username);
+    is_missing(&input.email) && is_missing(&input.phone) && !has_name
 }
 
-fn required_email(input: &SignUp) -> Result<Email, AuthError> {
-    let given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
-    if given(&input.email) {
-        Email::parse(input.email.as_deref().unwrap_or_default())
-    } else if given(&input.phone) {
-        Err(AuthError::PhoneDisabled)
-    } else {
-        Err(AuthError::AnonymousDisabled)
-    }
+fn is_by_phone(input: &SignUp) -> bool {
+    let is_missing = |text: &Option<String>| text.as_deref().is_none_or(str::is_empty);
+    is_missing(&input.email) && !is_missing(&input.phone)
 }
 
 /// One transaction: the user, in which the project's own triggers run, its identity, its session, the log entry,
@@ -263,7 +276,7 @@ pub(super) fn identity_data(id: Uuid, (provider, address): (&str, &str), verifie
     })
 }
 
-fn suppressed(cause: &str) -> AuthError {
+pub(super) fn suppressed(cause: &str) -> AuthError {
     AuthError::Internal(cause.to_owned())
 }
 

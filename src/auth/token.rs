@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::model::{Session, TokenResponse, User};
+use super::model::{Client, Session, TokenResponse, User};
 use super::refresh_token::RefreshToken;
 use super::{Auth, AuthError, claims};
 
@@ -18,21 +18,30 @@ pub(super) fn new_session(method: &str, now: DateTime<Utc>) -> Session {
     }
 }
 
-/// Signs an access token and seals the refresh token that `session` has now.
+/// Signs an access token and seals the refresh token that `session` has now. `method` is how the tokens are obtained:
+/// claims providers and hooks are told.
 ///
 /// # Errors
-/// [`AuthError::Issuance`]. The session stays as it is: the same request can be made again.
+/// [`AuthError::Issuance`], [`AuthError::HookRefused`], [`AuthError::HookFailed`]. The session stays as it is: the same request can be made again.
 pub(super) async fn issue(
     auth: &Auth,
     user: User,
     session: &Session,
     method: &'static str,
+    client: &Client,
 ) -> Result<TokenResponse, AuthError> {
     let config = auth.config();
     let (claims, expires_at) = claims::base(&user, session, &config, auth.clock().now());
     let providers = &auth.extensions().claims;
     let roles = &config.db.allowed_roles;
-    let claims = claims::extend(claims, providers, (&user, method), roles).await?;
+    let mut claims = claims::extend(claims, providers, (&user, method), roles).await?;
+    let hooks = auth.extensions();
+    if hooks.asks_for_claims() {
+        let who = (user.id, method);
+        if let Some(answered) = hooks.custom_access_token(client, who, &claims).await? {
+            claims = claims::replace(claims, answered, roles)?;
+        }
+    }
     Ok(TokenResponse {
         access_token: auth.sign(&claims).map_err(AuthError::Issuance)?,
         token_type: "bearer",
@@ -43,6 +52,7 @@ pub(super) async fn issue(
             counter: session.counter,
         }),
         user,
+        weak_password: None,
         provider_token: None,
         provider_refresh_token: None,
     })

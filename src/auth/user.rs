@@ -3,7 +3,7 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::address::Email;
+use super::address::{Email, Phone};
 use super::audit::{self, Action};
 use super::email::sign_up::Confirmation;
 use super::email::{change, letter, reauthenticate};
@@ -12,7 +12,7 @@ use super::metadata::{self, MetadataPatch};
 use super::model::{Client, User};
 use super::queries::{self, LiveSession, UserChange};
 use super::signup::identity_data;
-use super::{Auth, AuthError, claims, mfa, password, saving};
+use super::{Auth, AuthError, claims, mfa, password_rules, phone, saving};
 use crate::db::{SystemConnection, Tx};
 
 /// Who asks, from a verified access token.
@@ -159,19 +159,18 @@ pub(super) async fn update(
         input.code_challenge_method.as_deref(),
     );
     let confirmation = Confirmation::parse(auth, input.redirect_to.as_deref(), pkce)?;
-    if input
-        .phone
-        .is_some_and(|phone| !phone.is_empty() && phone != user.phone)
-    {
-        return Err(AuthError::PhoneDisabled);
-    }
+    let phone = phone::change::wanted(auth, &user, input.phone.as_deref())?;
     let user_metadata = MetadataPatch::parse(input.data)?.split();
     let old_hash = credentials.password_hash.as_deref();
     let new_hash = match input.password.as_deref() {
         Some(new) if !new.is_empty() => {
             let current = input.current_password.as_deref();
+            if user.is_anonymous && email.is_none() && phone.is_none() {
+                return Err(AuthError::AnonymousPassword);
+            }
             let start = reauthenticate::session_start(auth, bearer.session_id).await?;
-            password::check_new(new, &auth.config().auth)?;
+            let name = password_rules::name_in(&user.user_metadata);
+            password_rules::check(auth, new, &[&user.email, name]).await?;
             if auth.config().auth.require_reauthentication && !start.is_fresh {
                 reauthenticate::check_nonce(auth, &user, input.nonce.as_deref()).await?;
             }
@@ -187,9 +186,15 @@ pub(super) async fn update(
         }
         email => (email, None),
     };
+    let (phone, wanted_phone) = match phone {
+        Some(phone) if auth.config().auth.sms_autoconfirm => (Some(phone), None),
+        phone => (None, phone),
+    };
     let change = UserChange {
         email: email.as_ref().map(Email::as_str),
         email_confirmed: email.is_some(),
+        phone: phone.as_ref().map(Phone::as_str),
+        phone_confirmed: phone.is_some(),
         password_hash: new_hash.as_deref(),
         checked_hash: old_hash.filter(|_| new_hash.is_some()),
         user_metadata,
@@ -197,7 +202,11 @@ pub(super) async fn update(
     };
     let tx = auth.db().auth().begin().await?;
     let changed = change_in(auth, &tx, bearer, (&change, wanted.as_ref()), client).await;
-    tx.finish(changed).await
+    let user = tx.finish(changed).await?;
+    match wanted_phone {
+        Some(phone) => phone::change::begin(auth, user.id, &phone, client).await,
+        None => Ok(user),
+    }
 }
 
 async fn change_in(
@@ -219,10 +228,13 @@ async fn change_in(
         // Another request has just changed the password that this one was checked against.
         return Err(AuthError::CurrentPasswordInvalid);
     }
-    if let Some(email) = change.email {
-        // It counts as confirmed because nobody asks for a proof.
-        let data = identity_data(id, ("email", email), false);
-        queries::write_identity(tx, (id, "email"), &data, now).await?;
+    for (provider, address) in [("email", change.email), ("phone", change.phone)] {
+        if let Some(address) = address {
+            // An address counts as confirmed because nobody asks for a proof; a number was proven.
+            let data = identity_data(id, (provider, address), provider == "phone");
+            queries::write_identity(tx, (id, provider), &data, now).await?;
+            queries::write_providers(tx, id).await?;
+        }
     }
     let mut action = Action::Modified;
     if change.password_hash.is_some() {

@@ -4,6 +4,7 @@
 //! [`Sources`] and calls [`Config::load`], which is a pure function. Unknown keys are errors that name the
 //! nearest valid one. [`Handle`] is what running parts hold: it follows a reload.
 
+mod auth_hooks;
 pub mod cron;
 pub mod external;
 mod postgrest;
@@ -16,11 +17,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
+pub use auth_hooks::{AuthHooks, HookTarget, SigningKey};
 pub use secret::Secret;
 use section::{Effective, Field, Layers, Origin, Raw};
 pub use sections::{
-    Algorithm, Auth, CronBackend, Database, DefaultGrants, InstantRevocation, Jobs, Jwt, Linking,
-    Log, LogFormat, Mail, MailBackend, Outbound, Rest, Security, Server, Stack, VerifyGet,
+    Algorithm, Auth, CaptchaProvider, CronBackend, Database, DefaultGrants, InstantRevocation,
+    Jobs, Jwt, Linking, Log, LogFormat, Mail, MailBackend, Outbound, Rest, Security, Server, Stack,
+    VerifyGet,
 };
 
 /// Every effective setting.
@@ -40,6 +43,8 @@ pub struct Config {
     pub auth: Auth,
     /// `[auth.external.NAME]`
     pub external: Vec<external::External>,
+    /// `[auth.hook.NAME]`
+    pub auth_hooks: AuthHooks,
     /// `[jobs]`
     pub jobs: Jobs,
     /// `[mail]`
@@ -102,6 +107,7 @@ impl Config {
         ]
         .into_iter()
         .flatten()
+        .chain(AuthHooks::fields())
     }
 
     /// Layers `sources` (defaults < `sb.toml` < `.env` < environment < flags) and checks every value.
@@ -118,6 +124,7 @@ impl Config {
             jwt: Jwt::load(&layers, &mut effective, &mut problems),
             auth: Auth::load(&layers, &mut effective, &mut problems),
             external,
+            auth_hooks: AuthHooks::load(&layers, &mut effective, &mut problems),
             jobs: Jobs::load(&layers, &mut effective, &mut problems),
             mail: Mail::load(&layers, &mut effective, &mut problems),
             outbound: Outbound::load(&layers, &mut effective, &mut problems),
@@ -219,6 +226,7 @@ impl Config {
             jwt: self.jwt.with_live_of(&next.jwt),
             auth: self.auth.with_live_of(&next.auth),
             external: next.external.clone(),
+            auth_hooks: self.auth_hooks.with_live_of(&next.auth_hooks),
             jobs: self.jobs.with_live_of(&next.jobs),
             mail: self.mail.with_live_of(&next.mail),
             outbound: self.outbound.with_live_of(&next.outbound),
@@ -285,6 +293,15 @@ impl Config {
         for (name, url) in [
             ("server.api_url", self.server.api_url.as_deref()),
             ("rest.url", self.rest.url.as_deref()),
+            (
+                "auth.captcha_verify_url",
+                self.auth.captcha_verify_url.as_deref(),
+            ),
+            (
+                "auth.password_hibp_url",
+                Some(self.auth.password_hibp_url.as_str())
+                    .filter(|_| self.auth.password_hibp_enabled),
+            ),
         ] {
             if let Some(text) = url
                 && !url::Url::parse(text)
@@ -315,6 +332,16 @@ impl Config {
         }
         if self.mail.smtp_password.is_some() && self.mail.smtp_username.is_none() {
             problems.push("mail.smtp_password needs mail.smtp_username".to_owned());
+        }
+        self.auth_hooks.check(problems);
+        if self.auth.password_min_strength > 4 {
+            problems.push("auth.password_min_strength must be from 0 to 4".to_owned());
+        }
+        if self.auth.captcha_provider.is_some() && self.auth.captcha_secret.is_none() {
+            problems.push(
+                "auth.captcha_provider needs auth.captcha_secret, which the provider gives"
+                    .to_owned(),
+            );
         }
         if self.auth.access_token_ttl == 0 || self.auth.refresh_token_ttl == 0 {
             problems.push(
@@ -355,6 +382,10 @@ impl Config {
             ("window_seconds", self.auth.rate_limit_window_seconds),
             ("token_per_window", self.auth.rate_limit_token_per_window),
             ("signup_per_window", self.auth.rate_limit_signup_per_window),
+            (
+                "anonymous_per_hour",
+                self.auth.rate_limit_anonymous_per_hour,
+            ),
             (
                 "refresh_per_window",
                 self.auth.rate_limit_refresh_per_window,
@@ -483,47 +514,73 @@ fn read_toml(
             schedules = cron::read(&content, problems);
             continue;
         }
-        let fields: Vec<_> = Config::fields()
-            .filter(|field| field.section == section)
-            .collect();
-        let Some(content) = content.as_table().filter(|_| !fields.is_empty()) else {
-            let sections = Config::fields().map(|field| field.section).chain(["cron"]);
-            problems.push(format!(
-                "sb.toml: unknown section [{section}]{}",
-                nearest(&section, sections, "[", "]")
-            ));
-            continue;
-        };
-        for (key, value) in content {
-            if section == "auth" && key == "external" {
-                external::read_toml(value, external, problems);
-            } else if fields.iter().any(|field| field.key == key) {
-                layers.insert(
-                    format!("{section}.{key}"),
-                    (Raw::Toml(value.clone()), Origin::File),
-                );
-            } else if let Some(name) = postgrest::name(key).filter(|_| section == "rest") {
-                match postgrest::text(value) {
-                    Some(text) => drop(postgrest.insert(name.to_owned(), (text, Origin::File))),
-                    None => problems.push(format!(
-                        "sb.toml: rest.{key} must be a string, number, boolean or list"
-                    )),
-                }
-            } else {
-                let known = fields.iter().map(|field| field.key);
-                let known: Vec<&str> = if section == "rest" {
-                    known.chain(postgrest::NAMES.iter().copied()).collect()
-                } else {
-                    known.collect()
-                };
-                problems.push(format!(
-                    "sb.toml: unknown key {section}.{key}{}",
-                    nearest(key, known.into_iter(), "", "")
-                ));
-            }
-        }
+        read_section(&section, &content, (layers, postgrest, external), problems);
     }
     schedules
+}
+
+/// The keys of one section. A section whose name begins with that of another one, such as `auth.hook.send_sms`, is a
+/// table within it.
+fn read_section(
+    section: &str,
+    content: &toml::Value,
+    (layers, postgrest, external): (
+        &mut Layers,
+        &mut postgrest::Settings,
+        &mut external::RawExternal,
+    ),
+    problems: &mut Vec<String>,
+) {
+    let fields: Vec<_> = Config::fields()
+        .filter(|field| field.section == section)
+        .collect();
+    let Some(content) = content
+        .as_table()
+        .filter(|_| !fields.is_empty() || holds_sections(section))
+    else {
+        let sections = Config::fields().map(|field| field.section).chain(["cron"]);
+        problems.push(format!(
+            "sb.toml: unknown section [{section}]{}",
+            nearest(section, sections, "[", "]")
+        ));
+        return;
+    };
+    for (key, value) in content {
+        let inner = format!("{section}.{key}");
+        if fields.iter().any(|field| field.key == key) {
+            layers.insert(inner, (Raw::Toml(value.clone()), Origin::File));
+        } else if inner == "auth.external" {
+            external::read_toml(value, external, problems);
+        } else if value.is_table() && (holds_sections(&inner) || holds_sections(section)) {
+            read_section(&inner, value, (layers, postgrest, external), problems);
+        } else if let Some(name) = postgrest::name(key).filter(|_| section == "rest") {
+            match postgrest::text(value) {
+                Some(text) => drop(postgrest.insert(name.to_owned(), (text, Origin::File))),
+                None => problems.push(format!(
+                    "sb.toml: rest.{key} must be a string, number, boolean or list"
+                )),
+            }
+        } else {
+            let known = fields.iter().map(|field| field.key);
+            let known: Vec<&str> = if section == "rest" {
+                known.chain(postgrest::NAMES.iter().copied()).collect()
+            } else {
+                known.collect()
+            };
+            problems.push(format!(
+                "sb.toml: unknown key {section}.{key}{}",
+                nearest(key, known.into_iter(), "", "")
+            ));
+        }
+    }
+}
+
+/// Whether there are sections within this one.
+fn holds_sections(section: &str) -> bool {
+    Config::fields().any(|field| {
+        let rest = field.section.strip_prefix(section);
+        rest.is_some_and(|rest| rest.starts_with('.'))
+    })
 }
 
 fn read_env(

@@ -134,6 +134,16 @@ words! {
 }
 
 words! {
+    /// Who checks captchas.
+    CaptchaProvider {
+        /// hCaptcha.
+        Hcaptcha = "hcaptcha",
+        /// Cloudflare Turnstile.
+        Turnstile = "turnstile",
+    }
+}
+
+words! {
     /// What opening a mailed link does.
     VerifyGet {
         /// A page with a button.
@@ -184,6 +194,42 @@ section! {
         [live] disable_signup: bool = false, "AUTH_DISABLE_SIGNUP";
         /// Fewest characters of a new password.
         [live] password_min_length: usize = 6, "AUTH_PASSWORD_MIN_LENGTH";
+        /// Sets of characters, separated by `:`, of each of which a new password needs one (`\\:` stands for a colon in a set), or `letters_digits`, `lower_upper_letters_digits`, `lower_upper_letters_digits_symbols`.
+        [live] password_required_characters: String = String::new(), "AUTH_PASSWORD_REQUIRED_CHARACTERS";
+        /// How hard a new password must be to guess, from 0 (not at all) to 4, as zxcvbn measures it.
+        [live] password_min_strength: u32 = 0, "AUTH_PASSWORD_MIN_STRENGTH";
+        /// Refuse new passwords that have leaked somewhere. The first five digits of their SHA-1 are sent to the address below.
+        [live] password_hibp_enabled: bool = false, "AUTH_PASSWORD_HIBP_ENABLED";
+        /// Refuse all new passwords while that address does not answer.
+        [live] password_hibp_fail_closed: bool = false, "AUTH_PASSWORD_HIBP_FAIL_CLOSED";
+        /// Where the five digits are appended: Have I Been Pwned, or a copy of its ranges.
+        [live] password_hibp_url: String = "https://api.pwnedpasswords.com/range/".to_owned(), "AUTH_PASSWORD_HIBP_URL";
+        /// Numbers count as confirmed without a code.
+        [live] sms_autoconfirm: bool = false, "AUTH_SMS_AUTOCONFIRM";
+        /// Digits of the codes in text messages, 6 to 10.
+        [live] sms_otp_length: u32 = 6, "AUTH_SMS_OTP_LENGTH";
+        /// Seconds such a code is good for.
+        [live] sms_otp_ttl: u64 = 60, "AUTH_SMS_OTP_TTL";
+        /// Numbers with a code of their own, to which nothing is sent: `15550001:123456,15550002:654321`. For tests.
+        [live] sms_test_otp: Option<Secret> = None, "AUTH_SMS_TEST_OTP";
+        /// Seconds between two text messages to one number; 0 means no pause.
+        [live] sms_interval_seconds: u32 = 60, "AUTH_SMS_INTERVAL_SECONDS";
+        /// Text messages to one number within an hour.
+        [live] sms_per_hour: u32 = 5, "AUTH_SMS_PER_HOUR";
+        /// Text messages of the whole project within an hour.
+        [live] sms_per_hour_in_all: u32 = 30, "AUTH_SMS_PER_HOUR_IN_ALL";
+        /// Visitors can sign in without an address, and give one later.
+        [live] anonymous_enabled: bool = false, "AUTH_ANONYMOUS_ENABLED";
+        /// Anonymous sign-ins per hour and client address, on all nodes together.
+        [live] rate_limit_anonymous_per_hour: u32 = 30, "AUTH_RATE_LIMIT_ANONYMOUS_PER_HOUR";
+        /// Who checks that a person signs up or in: "hcaptcha" or "turnstile". Unset: nobody.
+        [live] captcha_provider: Option<CaptchaProvider> = None, "AUTH_CAPTCHA_PROVIDER";
+        /// The secret that the provider gave for this site.
+        [live] captcha_secret: Option<Secret> = None, "AUTH_CAPTCHA_SECRET";
+        /// Where solutions are checked. Default: the provider's address.
+        [live] captcha_verify_url: Option<String> = None, "AUTH_CAPTCHA_VERIFY_URL";
+        /// Hosts on whose pages a captcha may have been solved. Empty: any that the provider admits.
+        [live] captcha_hostnames: Vec<String> = Vec::new(), "AUTH_CAPTCHA_HOSTNAMES";
         /// Changing a password needs the current one.
         [live] require_current_password: bool = false, "AUTH_REQUIRE_CURRENT_PASSWORD";
         /// Memory of one password hash (argon2id), in KiB.
@@ -270,6 +316,10 @@ section! {
         [live] mfa_webauthn_enroll_enabled: bool = true, "AUTH_MFA_WEBAUTHN_ENROLL_ENABLED";
         /// Enrolled security keys and platform authenticators are accepted as second factors.
         [live] mfa_webauthn_verify_enabled: bool = true, "AUTH_MFA_WEBAUTHN_VERIFY_ENABLED";
+        /// Users can enrol phones that get codes by text message. It is the weakest factor, and each code costs; it needs a hook that sends messages.
+        [live] mfa_phone_enroll_enabled: bool = false, "AUTH_MFA_PHONE_ENROLL_ENABLED";
+        /// Codes sent to enrolled phones are accepted.
+        [live] mfa_phone_verify_enabled: bool = true, "AUTH_MFA_PHONE_VERIFY_ENABLED";
         /// Users with a second factor can make recovery codes.
         [live] mfa_recovery_codes_enroll_enabled: bool = true, "AUTH_MFA_RECOVERY_CODES_ENROLL_ENABLED";
         /// Recovery codes are accepted.

@@ -136,3 +136,28 @@ fn a_reload_names_what_needs_a_restart() {
     assert_eq!((taken.server.port, taken.auth.access_token_ttl), (1, 6));
     assert_eq!(taken.restart_needed(&after), ["server.port"], "still");
 }
+
+#[test]
+fn a_hook_is_a_table_within_its_section() {
+    let config = load(
+        "[auth]\naccess_token_ttl = 5\n[auth.hook.custom_access_token]\nuri = \"pg-functions://postgres/public/claims\"",
+        &[("AUTH_HOOK_SEND_SMS_URI", "pg-functions://postgres/public/sms")],
+    )
+    .unwrap();
+    assert_eq!(config.auth.access_token_ttl, 5);
+    assert!(config.auth_hooks.custom_access_token.is_set());
+    assert!(config.auth_hooks.send_sms.target().is_some());
+    assert!(!config.auth_hooks.send_email.is_set());
+    let error = load("[auth.hook.custom_acces_token]\nuri = \"x\"", &[]).unwrap_err();
+    assert_eq!(
+        error.problems,
+        [
+            "sb.toml: unknown section [auth.hook.custom_acces_token]; did you mean [auth.hook.custom_access_token]?"
+        ]
+    );
+    let error = load("[auth.hook.send_sms]\nurl = \"x\"", &[]).unwrap_err();
+    assert_eq!(
+        error.problems,
+        ["sb.toml: unknown key auth.hook.send_sms.url; did you mean uri?"]
+    );
+}

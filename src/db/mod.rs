@@ -6,6 +6,7 @@
 //!   wait for each other.
 //! - [`Db::auth`] is `sb`'s own least-privilege role for the tables of schema `auth`; it cannot see users' rows.
 //!   [`Db::jobs`] is the one for schema `jobs`.
+//! - [`Db::hooks`] runs functions of the project that the auth service asks, with rights of their own.
 //! - [`Db::owner`] is a fresh connection as the database owner, for migrations and commands of an operator.
 //!
 //! Only this folder holds raw clients. A connection goes back to its pool only when its last statement or
@@ -43,6 +44,10 @@ const JOBS_CONNECTIONS: usize = 4;
 const JOBS_PLANS: &str = "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off \
                           -c enable_mergejoin=off -c jit=off";
 
+/// A hook decides within a request: it has little time, and the rights that projects grant to this role.
+const HOOK_TIMEOUT: Duration = Duration::from_secs(2);
+const HOOK_ROLE: &str = "-c role=supabase_auth_admin";
+
 /// How to reach the database and how much of it to use.
 #[derive(Debug, Clone)]
 pub struct DbOptions {
@@ -54,9 +59,11 @@ pub struct DbOptions {
     pub auth: Target,
     /// The role `sb_jobs`: the job queue.
     pub jobs: Target,
+    /// The role `sb_hooks`: functions of the project that the auth service asks.
+    pub hooks: Target,
     /// Connections for the transactions of jobs.
     pub jobs_pool_max_size: usize,
-    /// Connections of the callers' pool; the auth pool gets half of it, at least two.
+    /// Connections of the callers' pool; the auth pool gets half of it, that of hooks a quarter, at least two.
     pub pool_max_size: usize,
     /// How long to wait for a free connection.
     pub pool_timeout: Duration,
@@ -73,6 +80,7 @@ pub struct Db {
     auth: SystemPool,
     jobs: SystemPool,
     job_callers: Pool,
+    hooks: SystemPool,
     owner: Target,
     auth_target: Target,
     allowed_roles: std::sync::Arc<[String]>,
@@ -102,6 +110,12 @@ impl Db {
                 timeouts,
                 "",
             ),
+            hooks: SystemPool::new(Pool::new(
+                &options.hooks,
+                (options.pool_max_size / 4).max(2),
+                (options.pool_timeout, HOOK_TIMEOUT),
+                HOOK_ROLE,
+            )),
             owner: options.owner,
             auth_target: options.auth,
             allowed_roles: options.allowed_roles.into(),
@@ -159,6 +173,12 @@ impl Db {
         &self.jobs
     }
 
+    /// Runs functions of the project as `supabase_auth_admin`, each for two seconds at most. The login is `sb_hooks`,
+    /// which may become that role and nothing else.
+    pub fn hooks(&self) -> &SystemPool {
+        &self.hooks
+    }
+
     /// A new connection as the database owner, closed when dropped. It bypasses row level security.
     pub async fn owner(&self) -> Result<Connection, DbError> {
         Connection::open(&self.owner).await
@@ -190,12 +210,13 @@ impl Db {
     }
 
     /// Open, idle and waiting counts by pool, for metrics.
-    fn pool_status(&self) -> [(&'static str, deadpool_postgres::Status); 4] {
+    fn pool_status(&self) -> [(&'static str, deadpool_postgres::Status); 5] {
         [
             ("callers", self.callers.status()),
             ("auth", self.auth.status()),
             ("jobs", self.jobs.status()),
             ("job_callers", self.job_callers.status()),
+            ("hooks", self.hooks.status()),
         ]
     }
 
@@ -205,5 +226,6 @@ impl Db {
         self.auth.close();
         self.jobs.close();
         self.job_callers.close();
+        self.hooks.close();
     }
 }

@@ -5,9 +5,8 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::hmac;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -17,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::clock::Clock;
 use crate::http::outbound::{self, Outbound, OutboundError, Response};
+use crate::http::signature;
 use crate::jobs::{Handlers, JobContext, JobError, JobResult};
 use crate::keys::MasterKey;
 
@@ -96,19 +96,7 @@ impl Webhooks {
     fn headers(&self, url: &str, id: &str, body: &[u8]) -> Result<HeaderMap, OutboundError> {
         let timestamp = self.clock.now().timestamp();
         let key = key(&self.master, url)?;
-        let value = |text: &str| HeaderValue::from_str(text).expect("only visible characters");
-        Ok(HeaderMap::from_iter([
-            (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-            ("webhook-id".parse().expect("a header"), value(id)),
-            (
-                "webhook-timestamp".parse().expect("a header"),
-                timestamp.into(),
-            ),
-            (
-                "webhook-signature".parse().expect("a header"),
-                value(&sign(&key, id, timestamp, body)),
-            ),
-        ]))
+        Ok(signature::headers([&key[..]], id, timestamp, body))
     }
 }
 
@@ -123,13 +111,6 @@ pub fn secret(master: &MasterKey, url: &str) -> Result<String, OutboundError> {
 fn key(master: &MasterKey, url: &str) -> Result<[u8; 32], OutboundError> {
     let origin = outbound::origin(url)?;
     Ok(master.derive(&format!("webhook to {origin}")))
-}
-
-fn sign(key: &[u8], id: &str, timestamp: i64, body: &[u8]) -> String {
-    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
-    context.update(format!("{id}.{timestamp}.").as_bytes());
-    context.update(body);
-    format!("v1,{}", STANDARD.encode(context.sign()))
 }
 
 /// What an answer means. The text of an error begins with the status: the view of deliveries reads it there.
@@ -199,17 +180,10 @@ fn excerpt(body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
     use crate::config::Secret;
-
-    #[test]
-    fn the_signature_is_that_of_the_specification() {
-        // The example of the specification's own libraries.
-        let key = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let (id, timestamp) = ("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330);
-        let signature = sign(&key, id, timestamp, br#"{"test": 2432232314}"#);
-        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-    }
 
     #[test]
     fn each_origin_has_a_secret_of_its_own() {

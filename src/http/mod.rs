@@ -8,6 +8,7 @@ mod linger;
 pub mod middleware;
 pub mod outbound;
 pub mod server;
+pub mod signature;
 
 pub use authenticate::{Authenticate, Authenticator};
 pub use error::ApiError;

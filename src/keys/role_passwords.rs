@@ -8,7 +8,7 @@ use crate::config::Secret;
 use crate::db::{AskPassword, Connection, DbError, Target};
 
 /// The roles whose passwords are derived.
-pub const ROLES: [&str; 3] = ["authenticator", "sb_auth", "sb_jobs"];
+pub const ROLES: [&str; 4] = ["authenticator", "sb_auth", "sb_jobs", "sb_hooks"];
 
 /// The password of a role that is in force.
 pub async fn current(

@@ -18,7 +18,7 @@ const START_MS = 180_000
 const COMMAND_MS = 120_000
 const STOP_MS = 40_000
 /** All tests of a file come from one address. */
-const LIMITS = { AUTH_RATE_LIMIT_TOKEN_PER_WINDOW: '1000', AUTH_RATE_LIMIT_SIGNUP_PER_WINDOW: '1000', AUTH_RATE_LIMIT_REFRESH_PER_WINDOW: '1000' }
+const LIMITS = { AUTH_RATE_LIMIT_TOKEN_PER_WINDOW: '1000', AUTH_RATE_LIMIT_SIGNUP_PER_WINDOW: '1000', AUTH_RATE_LIMIT_REFRESH_PER_WINDOW: '1000', AUTH_RATE_LIMIT_MFA_PER_WINDOW: '1000' }
 const PASSWORD = 'correct horse battery staple'
 
 /** The environment without what would redirect the program under test. */

@@ -105,7 +105,7 @@ test('the service key lists and removes factors', async () => {
   const { factor } = await enroll(one)
   const admin = project.client(project.status.secret_key).auth.admin.mfa
   assert.equal(good(await admin.listFactors({ userId: id })).factors[0].id, factor.id)
-  assert.equal(good(await admin.deleteFactor({ userId: id, id: factor.id })).id, factor.id)
+  good(await admin.deleteFactor({ userId: id, id: factor.id }))
   assert.equal(good(await admin.listFactors({ userId: id })).factors.length, 0)
 })
 

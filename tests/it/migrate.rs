@@ -91,6 +91,7 @@ async fn the_framework_is_applied_once_and_its_roles_can_log_in() {
     for (role, password) in [
         ("authenticator", passwords.authenticator),
         ("sb_auth", passwords.auth),
+        ("sb_hooks", passwords.hooks),
     ] {
         let as_role = target.with_user(role, password.expose());
         let row = Connection::open(&as_role)

@@ -38,6 +38,7 @@ pub(crate) fn passwords() -> RolePasswords {
         authenticator: master().role_password("authenticator"),
         auth: master().role_password("sb_auth"),
         jobs: master().role_password("sb_jobs"),
+        hooks: master().role_password("sb_hooks"),
     }
 }
 
@@ -49,6 +50,7 @@ pub(crate) fn db(target: &Target) -> Db {
         authenticator: target.with_user("authenticator", passwords.authenticator.expose()),
         auth: target.with_user("sb_auth", passwords.auth.expose()),
         jobs: target.with_user("sb_jobs", passwords.jobs.expose()),
+        hooks: target.with_user("sb_hooks", passwords.hooks.expose()),
         jobs_pool_max_size: 2,
         pool_max_size: 2,
         pool_timeout: 10 * second,

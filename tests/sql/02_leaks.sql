@@ -106,8 +106,8 @@ begin
   assert (select jsonb_array_length(factors) = 1 and not factors -> 0 ? 'secret' from auth.users where id = u), 'factors of the user';
   assert pg_temp.run_as('sb_auth', null, format('insert into auth.webauthn_credentials (user_id, credential_id, credential) values (%L, ''x'', ''{}'')', u)) = 'ok 1', 'passkey';
   assert pg_temp.run_as('sb_auth', null, 'select from auth.mfa_amr_claims') = 'ok 1', 'amr claims';
-  assert pg_temp.run_as('supabase_auth_admin', null, 'select from auth.mfa_factors') = 'ok 1', 'project SQL reads factors';
-  assert pg_temp.run_as('supabase_auth_admin', null, 'update auth.mfa_factors set status = ''verified''') = '42501', 'project SQL verifies a factor';
+  assert pg_temp.run_as('supabase_auth_admin', null, 'select from auth.mfa_factors') = '42501', 'project SQL reads secrets';
+  assert pg_temp.run_as('supabase_auth_admin', null, 'select from auth.webauthn_credentials') = '42501', 'project SQL reads passkeys';
   assert pg_temp.run_as('supabase_auth_admin', null, 'select from auth.mfa_challenges') = '42501', 'project SQL reads challenges';
   assert pg_temp.run_as('supabase_auth_admin', null, 'select from auth.mfa_recovery_codes') = '42501', 'project SQL reads recovery codes';
   assert pg_temp.run_as('supabase_auth_admin', null, 'select from auth.webauthn_challenges') = '42501', 'project SQL reads challenges of passkeys';

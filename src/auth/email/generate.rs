@@ -11,7 +11,7 @@ use crate::auth::metadata::MetadataPatch;
 use crate::auth::model::{Client, User};
 use crate::auth::one_time_token::Purpose;
 use crate::auth::queries::{self, CURRENT_CONFIRMED, NewUser};
-use crate::auth::{Auth, AuthError, password, redirect, signup};
+use crate::auth::{Auth, AuthError, password_rules, redirect, signup};
 
 /// What is asked for.
 #[derive(Clone, Default, serde::Deserialize)]
@@ -148,7 +148,8 @@ async fn with_password(
     if password.is_empty() {
         return Err(AuthError::Invalid("Signup requires a valid password"));
     }
-    password::check_new(password, &config.auth)?;
+    let name = data.as_object().map_or("", password_rules::name_in);
+    password_rules::check(auth, password, &[email.as_str(), name]).await?;
     let hash = auth.passwords().hash(password).await?;
     let app_metadata = serde_json::json!({ "provider": "email", "providers": ["email"] });
     let new = NewUser {

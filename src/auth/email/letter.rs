@@ -40,7 +40,8 @@ impl Letter<'_> {
             Purpose::MagicLink => "magic_link",
             Purpose::Recovery => "recovery",
             Purpose::EmailChangeCurrent | Purpose::EmailChangeNew => "email_change",
-            Purpose::Reauthentication => "reauthentication",
+            // Codes for numbers do not travel by mail.
+            Purpose::Reauthentication | Purpose::Sms | Purpose::PhoneChange => "reauthentication",
         }
     }
 
@@ -50,7 +51,9 @@ impl Letter<'_> {
             Purpose::Invite => Action::Invited,
             Purpose::Recovery => Action::RecoveryRequested,
             Purpose::EmailChangeCurrent | Purpose::EmailChangeNew => Action::EmailChangeRequested,
-            Purpose::Reauthentication => Action::ReauthenticateRequested,
+            Purpose::Reauthentication | Purpose::Sms | Purpose::PhoneChange => {
+                Action::ReauthenticateRequested
+            }
         }
     }
 }

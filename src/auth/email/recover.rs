@@ -7,7 +7,7 @@ use crate::auth::model::{Client, TokenResponse};
 use crate::auth::one_time_token::Purpose;
 use crate::auth::sign_in;
 use crate::auth::user::{self, Bearer, UserUpdate};
-use crate::auth::{Auth, AuthError, password};
+use crate::auth::{Auth, AuthError, password_rules};
 
 /// Signs in with the code and sets the password. The password is looked at first, so that a weak one uses nothing up.
 ///
@@ -20,9 +20,9 @@ pub(in crate::auth) async fn recover(
     client: &Client,
     origin: Origin,
 ) -> Result<TokenResponse, AuthError> {
-    password::check_new(new_password, &auth.config().auth)?;
     let email = Email::parse(&input.email)?;
     limits::count(auth, Limited::Recover, origin).await?;
+    password_rules::check(auth, new_password, &[email.as_str()]).await?;
     let proof = Proof::Code(&email, &input.code);
     let proven = verify::prove(auth, &[Purpose::Recovery], proof, client).await?;
     let Proven::Session(mut opened) = proven else {

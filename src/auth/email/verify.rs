@@ -179,7 +179,9 @@ fn method(purpose: Purpose, proof: Proof<'_>) -> Method {
         Purpose::Recovery => Method::Recovery,
         Purpose::EmailChangeCurrent | Purpose::EmailChangeNew => Method::EmailChange,
         Purpose::MagicLink if matches!(proof, Proof::Link(_)) => Method::MagicLink,
-        Purpose::MagicLink | Purpose::Reauthentication => Method::Otp,
+        Purpose::MagicLink | Purpose::Reauthentication | Purpose::Sms | Purpose::PhoneChange => {
+            Method::Otp
+        }
     }
 }
 

@@ -6,10 +6,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{PATIENCE, Subject, factor_not_found, webauthn};
+use super::{PATIENCE, Subject, can_send, factor_not_found, webauthn};
+use crate::auth::address::Phone;
 use crate::auth::audit::{self, Action};
 use crate::auth::limits::{self, Limited, Origin};
-use crate::auth::model::Client;
+use crate::auth::model::{Client, User};
+use crate::auth::phone::code::{self, Code};
 use crate::auth::queries::mfa::{FactorRow, NewChallenge};
 use crate::auth::user::Bearer;
 use crate::auth::webauthn::rp_id;
@@ -34,8 +36,8 @@ pub(super) struct Challenge {
 ///
 /// # Errors
 /// Those of [`Subject::lock`]; `mfa_factor_not_found`, `mfa_…_verify_not_enabled`; `insufficient_aal` for a factor that
-/// was begun, when another protects the account; [`AuthError::TooManyRequests`], [`AuthError::FeatureDisabled`],
-/// [`AuthError::Invalid`].
+/// was begun, when another protects the account; [`AuthError::TooManyRequests`], [`AuthError::TooManySms`], those of the
+/// hook that sends messages; [`AuthError::FeatureDisabled`], [`AuthError::Invalid`].
 pub(super) async fn challenge(
     auth: &Auth,
     bearer: Bearer<'_>,
@@ -48,18 +50,45 @@ pub(super) async fn challenge(
         return Err(AuthError::Invalid(message));
     }
     limits::count(auth, Limited::Mfa, origin).await?;
+    let message = message(auth, bearer, factor_id).await?;
+    let code = message.as_ref().map(|(_, code)| code);
     let tx = auth.db().auth().begin().await?;
-    let challenged = challenge_in(auth, &tx, bearer, factor_id, client).await;
-    tx.finish(challenged).await
+    let challenged = challenge_in(auth, &tx, bearer, (factor_id, code), client).await;
+    let (challenge, user) = tx.finish(challenged).await?;
+    if let Some((phone, code)) = message {
+        code::send(auth, user, &phone, code, client).await?;
+    }
+    Ok(challenge)
+}
+
+/// The text message that challenges a phone: counted per number before anything is written, sent after everything is.
+async fn message(
+    auth: &Auth,
+    bearer: Bearer<'_>,
+    factor_id: Uuid,
+) -> Result<Option<(Phone, Code)>, AuthError> {
+    let tx = auth.db().auth().begin().await?;
+    let found = async {
+        let subject = Subject::lock(auth, &tx, bearer).await?;
+        find(auth, &tx, &subject, factor_id).await
+    };
+    let found = found.await;
+    let Some(number) = tx.finish(found).await?.phone else {
+        return Ok(None);
+    };
+    let phone = Phone::parse(&number)?;
+    code::count(auth, &phone).await?;
+    let code = Code::new(auth, &phone);
+    Ok(Some((phone, code)))
 }
 
 async fn challenge_in(
     auth: &Auth,
     tx: &Tx,
     bearer: Bearer<'_>,
-    factor_id: Uuid,
+    (factor_id, code): (Uuid, Option<&Code>),
     client: &Client,
-) -> Result<Challenge, AuthError> {
+) -> Result<(Challenge, User), AuthError> {
     let subject = Subject::lock(auth, tx, bearer).await?;
     let factor = find(auth, tx, &subject, factor_id).await?;
     let (question, state) = match factor.kind.as_str() {
@@ -73,11 +102,14 @@ async fn challenge_in(
         }
         _ => (None, None),
     };
+    let id = Uuid::new_v4();
+    let code = code.map(|code| auth.mfa_secrets().hash_sent_code(id, code.expose()));
     let new = NewChallenge {
-        id: Uuid::new_v4(),
+        id,
         factor_id,
         session_id: subject.session_id,
         state: state.as_ref(),
+        code: code.as_deref(),
         at: subject.now,
         stale_before: subject.now - PATIENCE,
     };
@@ -86,12 +118,13 @@ async fn challenge_in(
     let actor = (subject.user.id, audit::name(&subject.user));
     let payload = audit::payload(Action::ChallengeCreated, actor, &traits);
     queries::log(tx, &payload, (client, subject.now)).await?;
-    Ok(Challenge {
-        id: new.id,
+    let challenge = Challenge {
+        id,
         factor_type: factor.kind,
         expires_at: (subject.now + PATIENCE).timestamp(),
         webauthn: question,
-    })
+    };
+    Ok((challenge, subject.user))
 }
 
 /// A factor of the subject that it may use now.
@@ -130,7 +163,7 @@ fn check_enabled(auth: &Auth, kind: &str) -> Result<(), AuthError> {
             "MFA verification is disabled for WebAuthn",
         ),
         _ => (
-            false,
+            settings.mfa_phone_verify_enabled && can_send(auth),
             ErrorCode::MfaPhoneVerifyNotEnabled,
             "MFA verification is disabled for Phone",
         ),

@@ -5,7 +5,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::totp::{self, Setup};
-use super::{PATIENCE, Subject, friendly_name};
+use super::{PATIENCE, Subject, can_send, friendly_name};
+use crate::auth::address::Phone;
 use crate::auth::audit::{self, Action};
 use crate::auth::model::{Client, Factor, User};
 use crate::auth::user::Bearer;
@@ -22,6 +23,8 @@ pub(super) struct NewFactor {
     pub(super) friendly_name: Option<String>,
     /// What an authenticator app calls this site; its host by default.
     pub(super) issuer: Option<String>,
+    /// Number of a phone.
+    pub(super) phone: Option<String>,
 }
 
 /// A factor that was begun, with what sets it up.
@@ -33,6 +36,8 @@ pub(super) struct Enrolled {
     #[serde(skip_serializing_if = "String::is_empty")]
     friendly_name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    phone: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     totp: Option<Setup>,
 }
 
@@ -40,7 +45,8 @@ pub(super) struct Enrolled {
 ///
 /// # Errors
 /// Those of [`Subject::lock`]; `insufficient_aal` when the account has a factor and the session has not verified one;
-/// `mfa_…_enroll_not_enabled`, `too_many_enrolled_mfa_factors`, `mfa_factor_name_conflict`; [`AuthError::Invalid`].
+/// `mfa_…_enroll_not_enabled`, `too_many_enrolled_mfa_factors`, `mfa_factor_name_conflict`,
+/// `mfa_verified_factor_exists` for a number; [`AuthError::Invalid`].
 pub(super) async fn enroll(
     auth: &Auth,
     bearer: Bearer<'_>,
@@ -50,13 +56,17 @@ pub(super) async fn enroll(
     check_enabled(auth, &input.factor_type)?;
     let name = friendly_name(input.friendly_name.as_deref())?;
     let issuer = input.issuer.as_deref().filter(|text| !text.is_empty());
+    let phone = match input.factor_type.as_str() {
+        "phone" => Some(Phone::parse(input.phone.as_deref().unwrap_or_default())?),
+        _ => None,
+    };
     let now = auth.clock().now();
     let factor = Factor {
         id: Uuid::new_v4(),
         friendly_name: name.to_owned(),
         factor_type: input.factor_type.clone(),
         status: "unverified".to_owned(),
-        phone: None,
+        phone: phone.map(|phone| phone.as_str().to_owned()),
         created_at: now,
         updated_at: now,
         last_challenged_at: None,
@@ -78,6 +88,7 @@ pub(super) async fn enroll(
         id: factor.id,
         factor_type: factor.factor_type,
         friendly_name: factor.friendly_name,
+        phone: factor.phone,
         totp: setup,
     })
 }
@@ -96,7 +107,7 @@ fn check_enabled(auth: &Auth, factor_type: &str) -> Result<(), AuthError> {
             "MFA enroll is disabled for WebAuthn",
         ),
         "phone" => (
-            false,
+            settings.mfa_phone_enroll_enabled && can_send(auth),
             ErrorCode::MfaPhoneEnrollNotEnabled,
             "MFA enroll is disabled for Phone",
         ),
@@ -124,9 +135,18 @@ async fn store(
     queries::mfa::lock_user(tx, bearer.user_id).await?;
     let stale = factor.created_at - PATIENCE;
     queries::mfa::delete_stale_factors(tx, bearer.user_id, stale).await?;
+    if let Some(phone) = &factor.phone {
+        queries::mfa::delete_begun_phones(tx, bearer.user_id, phone).await?;
+    }
     let subject = Subject::lock(auth, tx, bearer).await?;
     subject.require_aal()?;
     let others = || subject.user.factors.iter();
+    if factor.phone.is_some() && others().any(|other| other.phone == factor.phone) {
+        let message =
+            "A verified phone factor already exists, unenroll the existing factor to continue";
+        let code = ErrorCode::MfaVerifiedFactorExists;
+        return Err(AuthError::Refused(code, message));
+    }
     let enrolled = others().filter(|other| other.factor_type != "recovery_code");
     if enrolled.count() >= auth.config().auth.mfa_max_factors {
         let message = "Maximum number of verified factors reached, unenroll to continue";

@@ -1,4 +1,4 @@
-//! Second factors: authenticator apps, security keys, recovery codes.
+//! Second factors: authenticator apps, security keys, phones, recovery codes.
 //!
 //! A factor is enrolled unverified, challenged, and verified by an answer; from then on it protects the account. A
 //! session in which a factor was verified is at `aal2`, all others are at `aal1`: those cannot change how the user
@@ -10,11 +10,12 @@
 //! - Refresh tokens from before a verification never give an `aal2` session.
 //! - Everything that decides by a user's factors does so under a lock of the user.
 //!
-//! Factors that are phones need somebody who sends text messages, which is not set up: enrolling one is refused.
+//! Factors that are phones get their codes by text message, which a hook of the project sends.
 
 mod challenge;
 mod enroll;
 mod failures;
+pub(super) mod notice;
 mod recovery_codes;
 mod routes;
 mod secrets;
@@ -143,6 +144,11 @@ pub(super) fn friendly_name(text: Option<&str>) -> Result<&str, AuthError> {
         return Err(AuthError::Invalid(message));
     }
     Ok(name)
+}
+
+/// Whether a phone can get its codes.
+fn can_send(auth: &Auth) -> bool {
+    auth.extensions().sends_sms() || auth.config().auth.sms_test_otp.is_some()
 }
 
 fn factor_not_found() -> AuthError {

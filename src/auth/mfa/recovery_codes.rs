@@ -5,7 +5,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::verify::{Attempt, conclude, log};
-use super::{Subject, factor_not_found, failures, friendly_name, unenroll};
+use super::{Subject, factor_not_found, failures, friendly_name, notice, unenroll};
 use crate::auth::audit::{self, Action};
 use crate::auth::limits::{self, Limited, Origin};
 use crate::auth::model::{Client, Factor, TokenResponse};
@@ -86,6 +86,7 @@ pub(super) async fn generate(
         subject.require_aal2()?;
         let factor = new_factor(&subject, name)?;
         queries::mfa::insert_factor(&tx, subject.user.id, &factor, None).await?;
+        notice::enrolled(auth, &tx, &subject.user, KIND).await?;
         fill(auth, &tx, &subject, (factor.id, name), client).await
     };
     let generated = generated.await;

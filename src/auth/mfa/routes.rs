@@ -15,6 +15,7 @@ use super::verify::{self, Answer};
 use crate::auth::admin;
 use crate::auth::limits::Origin;
 use crate::auth::model::{Client, Factor, TokenResponse};
+use crate::auth::phone::request::check_channel;
 use crate::auth::routes::bearer::{Service, SignedIn};
 use crate::auth::{Auth, AuthError};
 use crate::http::{ApiError, Json, Path};
@@ -45,6 +46,7 @@ struct EnrollBody {
     factor_type: Option<String>,
     friendly_name: Option<String>,
     issuer: Option<String>,
+    phone: Option<String>,
 }
 
 async fn enroll_factor(
@@ -57,6 +59,7 @@ async fn enroll_factor(
         factor_type: body.factor_type.unwrap_or_default(),
         friendly_name: body.friendly_name,
         issuer: body.issuer,
+        phone: body.phone,
     };
     let enrolled = enroll::enroll(&auth, caller.bearer(), new, &client).await?;
     Ok(Json(enrolled))
@@ -74,6 +77,7 @@ async fn unenroll_factor(
 
 #[derive(Deserialize)]
 struct ChallengeBody {
+    channel: Option<String>,
     webauthn: Option<RelyingParty>,
 }
 
@@ -91,6 +95,7 @@ async fn challenge_factor(
     Path(id): Path<Uuid>,
     Json(body): Json<ChallengeBody>,
 ) -> Result<Json<Challenge>, ApiError> {
+    check_channel(body.channel.as_deref())?;
     let rp_id = body.webauthn.and_then(|party| party.rp_id);
     let which = (id, rp_id.as_deref());
     let made = challenge::challenge(&auth, caller.bearer(), which, &client, origin).await?;

@@ -1,6 +1,6 @@
 //! The keys that keep what second factors are made of from who reads the database.
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{constant_time, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
@@ -49,6 +49,17 @@ impl Secrets {
             let message = "the secret of a second factor does not open with this master key";
             AuthError::Internal(message.to_owned())
         })
+    }
+
+    /// What is stored for the code that was sent for a challenge.
+    pub(super) fn hash_sent_code(&self, challenge_id: Uuid, code: &str) -> String {
+        STANDARD.encode(self.hash_code(challenge_id, code))
+    }
+
+    /// Whether this is the code that was sent for a challenge.
+    pub(super) fn is_sent_code(&self, challenge_id: Uuid, code: &str, stored: &str) -> bool {
+        let hash = self.hash_sent_code(challenge_id, code);
+        constant_time::verify_slices_are_equal(hash.as_bytes(), stored.as_bytes()).is_ok()
     }
 
     /// What is stored for a recovery code of a factor.

@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Subject, factor_not_found};
+use super::{Subject, factor_not_found, notice};
 use crate::auth::audit::{self, Action};
-use crate::auth::model::{Client, Factor};
+use crate::auth::model::{Client, Factor, User};
 use crate::auth::user::Bearer;
 use crate::auth::{Auth, AuthError, queries};
 use crate::db::Tx;
@@ -31,7 +31,7 @@ pub(super) async fn unenroll(
         if factor.is_verified() {
             subject.require_aal2()?;
         }
-        remove(&tx, subject.user.id, factor, subject.now).await?;
+        remove(auth, &tx, (&subject.user, factor), subject.now).await?;
         let actor = (subject.user.id, audit::name(&subject.user));
         let payload = audit::payload(Action::FactorUnenrolled, actor, &traits(factor));
         queries::log(&tx, &payload, (client, subject.now)).await?;
@@ -58,7 +58,7 @@ pub(super) async fn remove_by_service(
         let user = user.ok_or(AuthError::UserNotFound)?;
         let factor = user.factors.iter().find(|factor| factor.id == factor_id);
         let factor = factor.cloned().ok_or_else(factor_not_found)?;
-        remove(&tx, user_id, &factor, now).await?;
+        remove(auth, &tx, (&user, &factor), now).await?;
         let mut payload = audit::by_service(Action::FactorDeleted, &user);
         payload["traits"]["factor_id"] = json!(factor_id);
         queries::log(&tx, &payload, (client, now)).await?;
@@ -69,14 +69,17 @@ pub(super) async fn remove_by_service(
 }
 
 async fn remove(
+    auth: &Auth,
     tx: &Tx,
-    user_id: Uuid,
-    factor: &Factor,
+    (user, factor): (&User, &Factor),
     now: DateTime<Utc>,
 ) -> Result<(), AuthError> {
-    queries::mfa::lower_sessions(tx, (user_id, factor.id), now).await?;
-    queries::mfa::delete_factor(tx, user_id, factor.id).await?;
-    queries::mfa::delete_sole_recovery_codes(tx, user_id).await?;
+    queries::mfa::lower_sessions(tx, (user.id, factor.id), now).await?;
+    queries::mfa::delete_factor(tx, user.id, factor.id).await?;
+    queries::mfa::delete_sole_recovery_codes(tx, user.id).await?;
+    if factor.is_verified() {
+        notice::unenrolled(auth, tx, user, &factor.factor_type).await?;
+    }
     Ok(())
 }
 

@@ -8,11 +8,15 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::challenge::find;
-use super::{PATIENCE, Subject, factor_not_found, failures, totp, verification_failed, webauthn};
+use super::{
+    PATIENCE, Subject, factor_not_found, failures, notice, totp, verification_failed, webauthn,
+};
 use crate::auth::audit::{self, Action};
 use crate::auth::limits::{self, Limited, Origin};
 use crate::auth::model::{Client, Session, TokenResponse, User};
 use crate::auth::queries::mfa::Raised;
+use crate::auth::sync_hooks::MfaAttempt;
+use crate::auth::sync_hooks::points::check_mfa_attempt;
 use crate::auth::user::Bearer;
 use crate::auth::{Auth, AuthError, claims, queries, token};
 use crate::db::Tx;
@@ -36,6 +40,12 @@ pub(super) struct Attempt {
     pub(super) refusal: &'static str,
 }
 
+impl Attempt {
+    fn factor_type(&self) -> &'static str {
+        self.method.strip_prefix("mfa/").unwrap_or(self.method)
+    }
+}
+
 /// Checks an answer and gives the session new tokens, at `aal2`. A factor that was begun protects the account from now
 /// on; the user's sessions at `aal1` end.
 ///
@@ -57,17 +67,23 @@ pub(super) async fn verify(
     conclude(auth, bearer, &attempt, client).await
 }
 
-/// Raises the session, or says that the answer was wrong. No connection is held here, and nothing is undecided but what
-/// follows: the place to ask whoever has a say.
+/// Raises the session, or says that the answer was wrong. The hook of the project hears of both first, and may refuse.
 ///
 /// # Errors
-/// `mfa_verification_failed`; those of [`raise`].
+/// `mfa_verification_failed`; those of [`check_mfa_attempt`] and [`raise`].
 pub(super) async fn conclude(
     auth: &Auth,
     bearer: Bearer<'_>,
     attempt: &Attempt,
     client: &Client,
 ) -> Result<TokenResponse, AuthError> {
+    let heard = MfaAttempt {
+        user_id: bearer.user_id,
+        factor_id: attempt.factor_id,
+        factor_type: attempt.factor_type().to_owned(),
+        valid: attempt.is_right,
+    };
+    check_mfa_attempt(auth, client, &heard).await?;
     if attempt.is_right {
         raise(auth, bearer, attempt, client).await
     } else {
@@ -83,17 +99,18 @@ async fn try_code(
     client: &Client,
 ) -> Result<Attempt, AuthError> {
     let tx = auth.db().auth().begin().await?;
-    let is_right = check_code(auth, &tx, bearer, ids, code, client).await;
+    let checked = check_code(auth, &tx, bearer, ids, code, client).await;
     // A wrong code is committed too: it counts.
-    let is_right = tx.finish(is_right).await?;
+    let (is_right, is_phone) = tx.finish(checked).await?;
     Ok(Attempt {
         factor_id: ids.0,
         is_right,
-        method: "totp",
-        refusal: "Invalid TOTP code entered",
+        method: if is_phone { "mfa/phone" } else { "totp" },
+        refusal: "Invalid code entered",
     })
 }
 
+/// Whether the code is right, and whether it was sent to a phone.
 async fn check_code(
     auth: &Auth,
     tx: &Tx,
@@ -101,30 +118,41 @@ async fn check_code(
     (factor_id, challenge_id): (Uuid, Uuid),
     code: &str,
     client: &Client,
-) -> Result<bool, AuthError> {
+) -> Result<(bool, bool), AuthError> {
     let subject = Subject::lock(auth, tx, bearer).await?;
     let factor = find(auth, tx, &subject, factor_id).await?;
-    let Some(secret) = &factor.secret else {
+    if factor.kind == "webauthn" {
         return Err(AuthError::Invalid("webauthn is required for this factor"));
-    };
+    }
     failures::check_delay(&factor, subject.now)?;
     let challenge = (challenge_id, factor_id, subject.session_id);
-    let made_at = queries::mfa::find_challenge(tx, challenge).await?;
-    check_age(made_at, subject.now)?;
-    let secret = auth.mfa_secrets().open(factor_id, secret)?;
-    let step = totp::check(&secret, code, subject.now.timestamp(), factor.last_step);
-    let is_right = match step {
-        Some(step) => {
-            let used = (factor_id, challenge_id);
-            queries::mfa::accept_step(tx, used, step, subject.now).await? > 0
+    let found = queries::mfa::find_challenge(tx, challenge).await?;
+    check_age(found.as_ref().map(|(made_at, _)| *made_at), subject.now)?;
+    let sent = found.and_then(|(_, sent)| sent);
+    let used = (factor_id, challenge_id);
+    let is_right = match (&factor.secret, &sent) {
+        (Some(secret), _) => {
+            let secret = auth.mfa_secrets().open(factor_id, secret)?;
+            let now = subject.now.timestamp();
+            match totp::check(&secret, code, now, factor.last_step) {
+                Some(step) => queries::mfa::accept_step(tx, used, step, subject.now).await? > 0,
+                None => false,
+            }
         }
-        None => false,
+        (None, Some(sent))
+            if auth
+                .mfa_secrets()
+                .is_sent_code(challenge_id, code.trim(), sent) =>
+        {
+            queries::mfa::accept_code(tx, used, subject.now).await? > 0
+        }
+        _ => false,
     };
     if !is_right {
         failures::count(tx, &subject, &factor).await?;
     }
     log(tx, &subject, (factor_id, is_right), client).await?;
-    Ok(is_right)
+    Ok((is_right, factor.phone.is_some()))
 }
 
 async fn try_credential(
@@ -215,7 +243,7 @@ async fn raise(
     let tx = auth.db().auth().begin().await?;
     let raised = raise_in(auth, &tx, bearer, attempt, client).await;
     let (user, session) = tx.finish(raised).await?;
-    token::issue(auth, user, &session, attempt.method).await
+    token::issue(auth, user, &session, attempt.method, client).await
 }
 
 async fn raise_in(
@@ -233,6 +261,7 @@ async fn raise_in(
         // Another one may protect the account since the answer was checked.
         subject.require_aal()?;
         queries::mfa::mark_verified(tx, (user_id, factor_id), subject.now).await?;
+        notice::enrolled(auth, tx, &subject.user, &factor.kind).await?;
     }
     let raised = Raised {
         session_id: subject.session_id,

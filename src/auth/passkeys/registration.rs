@@ -9,7 +9,7 @@ use webauthn_rs::prelude::{
 use super::{Challenge, PATIENCE, Passkey, check_enabled, internal, refused, state};
 use crate::auth::audit::{self, Action};
 use crate::auth::limits::{self, Limited, Origin};
-use crate::auth::mfa::{Subject, friendly_name};
+use crate::auth::mfa::{Subject, friendly_name, notice};
 use crate::auth::model::Client;
 use crate::auth::queries::{self, passkeys::Purpose};
 use crate::auth::user::Bearer;
@@ -110,6 +110,7 @@ async fn store(
     let message = "The passkey is registered already";
     let exists = AuthError::Refused(ErrorCode::WebauthnCredentialExists, message);
     let passkey = added.ok_or(exists)?;
+    notice::enrolled(auth, tx, user, "passkey").await?;
     let actor = (user.id, audit::name(user));
     let traits = json!({ "passkey_id": passkey.id });
     let payload = audit::payload(Action::PasskeyCreated, actor, &traits);

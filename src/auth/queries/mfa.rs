@@ -16,6 +16,7 @@ pub(in crate::auth) struct FactorRow {
     pub(in crate::auth) is_verified: bool,
     /// Sealed.
     pub(in crate::auth) secret: Option<String>,
+    pub(in crate::auth) phone: Option<String>,
     pub(in crate::auth) credential: Option<Value>,
     pub(in crate::auth) last_step: Option<i64>,
     pub(in crate::auth) failures: i32,
@@ -29,6 +30,7 @@ macro_rules! factor_columns {
          , coalesce(f.friendly_name, '') as friendly_name
          , f.status = 'verified' as is_verified
          , f.secret
+         , f.phone
          , f.web_authn_credential
          , f.last_step
          , f.failures
@@ -43,6 +45,7 @@ fn factor(row: &Row) -> FactorRow {
         friendly_name: row.get("friendly_name"),
         is_verified: row.get("is_verified"),
         secret: row.get("secret"),
+        phone: row.get("phone"),
         credential: row.get("web_authn_credential"),
         last_step: row.get("last_step"),
         failures: row.get("failures"),
@@ -84,9 +87,9 @@ pub(in crate::auth) async fn insert_factor(
 ) -> Result<u64, DbError> {
     let sql = "
     insert into auth.mfa_factors
-      (id, user_id, friendly_name, factor_type, status, secret, created_at, updated_at)
+      (id, user_id, friendly_name, factor_type, status, secret, phone, created_at, updated_at)
     values
-      ($1, $2, nullif($3, ''), $4::text::auth.factor_type, $5::text::auth.factor_status, $6, $7, $7)";
+      ($1, $2, nullif($3, ''), $4::text::auth.factor_type, $5::text::auth.factor_status, $6, $7, $8, $8)";
     tx.execute(
         sql,
         &[
@@ -96,6 +99,7 @@ pub(in crate::auth) async fn insert_factor(
             &new.factor_type,
             &new.status,
             &secret,
+            &new.phone,
             &new.created_at,
         ],
     )
@@ -160,6 +164,8 @@ pub(in crate::auth) struct NewChallenge<'a> {
     pub(in crate::auth) factor_id: Uuid,
     pub(in crate::auth) session_id: Uuid,
     pub(in crate::auth) state: Option<&'a Value>,
+    /// Keyed hash of the code that is sent.
+    pub(in crate::auth) code: Option<&'a str>,
     pub(in crate::auth) at: DateTime<Utc>,
     /// Older ones of the factor are removed.
     pub(in crate::auth) stale_before: DateTime<Utc>,
@@ -182,9 +188,9 @@ pub(in crate::auth) async fn insert_challenge(
        where f.id = $2
     )
     insert into auth.mfa_challenges
-      (id, factor_id, session_id, ip_address, web_authn_session_data, created_at)
+      (id, factor_id, session_id, ip_address, web_authn_session_data, otp_code, created_at)
     values
-      ($1, $2, $3, $4, $5, $6)";
+      ($1, $2, $3, $4, $5, $8, $6)";
     tx.execute(
         sql,
         &[
@@ -195,18 +201,20 @@ pub(in crate::auth) async fn insert_challenge(
             &new.state,
             &new.at,
             &new.stale_before,
+            &new.code,
         ],
     )
     .await
 }
 
-/// When a challenge that waits for an answer of this session was made.
+/// When a challenge that waits for an answer of this session was made, and the hash of its code.
 pub(in crate::auth) async fn find_challenge(
     tx: &Tx,
     (challenge_id, factor_id, session_id): (Uuid, Uuid, Uuid),
-) -> Result<Option<DateTime<Utc>>, DbError> {
+) -> Result<Option<(DateTime<Utc>, Option<String>)>, DbError> {
     let sql = "
     select c.created_at
+         , c.otp_code
       from auth.mfa_challenges c
      where c.id = $1
        and c.factor_id = $2
@@ -215,7 +223,7 @@ pub(in crate::auth) async fn find_challenge(
     let row = tx
         .query_opt(sql, &[&challenge_id, &factor_id, &session_id])
         .await?;
-    Ok(row.map(|row| row.get("created_at")))
+    Ok(row.map(|row| (row.get("created_at"), row.get("otp_code"))))
 }
 
 /// Takes the challenge of an authenticator away: whatever the answer, it is the only one. When it was made, and its
@@ -258,6 +266,44 @@ pub(in crate::auth) async fn accept_step(
        and (f.last_step is null or f.last_step < $3)";
     tx.execute(sql, &[&factor_id, &challenge_id, &step, &at])
         .await
+}
+
+/// Uses up the code that was sent for a challenge. Zero rows: it was used before.
+pub(in crate::auth) async fn accept_code(
+    tx: &Tx,
+    (factor_id, challenge_id): (Uuid, Uuid),
+    at: DateTime<Utc>,
+) -> Result<u64, DbError> {
+    let sql = "
+    with answered as (
+      update auth.mfa_challenges c
+         set verified_at = $3
+           , otp_code = null
+       where c.id = $2
+         and c.verified_at is null
+      returning c.factor_id
+    )
+    update auth.mfa_factors f
+       set failures = 0
+         , last_failed_at = null
+      from answered
+     where f.id = $1
+       and f.id = answered.factor_id";
+    tx.execute(sql, &[&factor_id, &challenge_id, &at]).await
+}
+
+/// Removes the factors of a number that were begun and never used.
+pub(in crate::auth) async fn delete_begun_phones(
+    tx: &Tx,
+    user_id: Uuid,
+    phone: &str,
+) -> Result<u64, DbError> {
+    let sql = "
+    delete from auth.mfa_factors f
+     where f.user_id = $1
+       and f.phone = $2
+       and f.status = 'unverified'";
+    tx.execute(sql, &[&user_id, &phone]).await
 }
 
 /// Stores what the answer of an authenticator says of it. Zero rows: its counter has not grown, so there are two of it;

@@ -59,6 +59,7 @@ macro_rules! identity_columns {
     };
 }
 
+mod anonymous;
 mod audit;
 mod email;
 mod flow_state;
@@ -67,17 +68,20 @@ pub(super) mod mfa;
 pub(super) mod oauth;
 mod one_time_tokens;
 pub(super) mod passkeys;
+mod phone;
 mod refresh;
 mod revocation;
 mod rows;
 mod session;
 mod sessions;
+mod sync_hooks;
 mod user;
 mod username;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+pub(super) use anonymous::{insert_anonymous_user, write_providers};
 pub(super) use audit::{
     add_seal, anchor, count_entries, count_own_entries, count_uncovered, covered_by, last_old_seal,
     list_entries, list_own_entries, lock_head, log_sampled, prune, seals_after, unsealed,
@@ -97,6 +101,10 @@ pub(super) use limits::{
 pub(super) use one_time_tokens::{
     FoundToken, TokenRow, burn_tokens, take_token_by_hash, take_token_by_id, try_codes, write_token,
 };
+pub(super) use phone::{
+    PhoneAccount, begin_phone_change, confirm_phone, find_phone_account, find_phone_change,
+    finish_phone_change, stamp_sms,
+};
 pub(super) use refresh::{RefreshLimits, Refreshed, refresh};
 pub(super) use revocation::publish_revocation;
 pub(super) use session::{
@@ -104,6 +112,7 @@ pub(super) use session::{
     mark_seen, sign_in, sign_out, stamp_sign_in,
 };
 pub(super) use sessions::{LiveWithin, end_session, list_sessions};
+pub(super) use sync_hooks::run_hook;
 pub(super) use user::{
     Credentials, Device, LiveSession, NewUser, UserChange, Wanted, count_users, delete_user,
     find_credentials, find_credentials_by_email, find_credentials_by_phone,

@@ -91,6 +91,7 @@ pub(in crate::auth) struct Credentials {
     pub(in crate::auth) password_hash: Option<String>,
     pub(in crate::auth) banned_until: Option<DateTime<Utc>>,
     pub(in crate::auth) is_confirmed: bool,
+    pub(in crate::auth) is_phone_confirmed: bool,
     /// Whether it has a live session in the network of the request.
     pub(in crate::auth) is_known_device: bool,
 }
@@ -136,7 +137,8 @@ macro_rules! credential_columns {
        , ",
             banned_until!(),
             "
-       , (u.confirmed_at is not null or u.email is null and u.phone is null) as is_confirmed"
+       , (u.confirmed_at is not null or u.email is null and u.phone is null) as is_confirmed
+       , u.phone_confirmed_at is not null as is_phone_confirmed"
         )
     };
 }
@@ -251,6 +253,7 @@ fn credentials(row: &Row) -> Credentials {
         password_hash: hash.filter(|hash| !hash.is_empty()),
         banned_until: row.get("banned_until"),
         is_confirmed: row.get("is_confirmed"),
+        is_phone_confirmed: row.get("is_phone_confirmed"),
         is_known_device: row.get("is_known_device"),
     }
 }

@@ -13,7 +13,8 @@ use crate::auth::email::request::{self, MailRequest, Wanted};
 use crate::auth::email::{invite, reauthenticate};
 use crate::auth::limits::{Limited, Origin};
 use crate::auth::model::{Client, User};
-use crate::auth::{Auth, AuthError};
+use crate::auth::phone::request::OtpRequest;
+use crate::auth::{Auth, AuthError, phone};
 use crate::http::{ApiError, Json, Query};
 
 pub(super) fn routes() -> Router<Auth> {
@@ -39,6 +40,7 @@ pub(super) struct RedirectTo {
 struct Body {
     email: Option<String>,
     phone: Option<String>,
+    channel: Option<String>,
     data: Option<Value>,
     create_user: Option<bool>,
     #[serde(rename = "type")]
@@ -49,10 +51,15 @@ struct Body {
 }
 
 impl Body {
-    fn request(self, query: RedirectTo) -> Result<MailRequest, AuthError> {
+    /// Whether there is a number, and no address.
+    fn is_by_phone(&self) -> bool {
         let is_given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-        if is_given(&self.phone) && !is_given(&self.email) {
-            return Err(AuthError::PhoneDisabled);
+        is_given(&self.phone) && !is_given(&self.email)
+    }
+
+    fn request(self, query: RedirectTo) -> Result<MailRequest, AuthError> {
+        if self.is_by_phone() {
+            return Err(AuthError::Invalid("Missing email address"));
         }
         Ok(MailRequest {
             email: self.email,
@@ -73,6 +80,16 @@ async fn otp(
     Query(query): Query<RedirectTo>,
     Json(body): Json<Body>,
 ) -> Answer {
+    if body.is_by_phone() {
+        let input = OtpRequest {
+            phone: body.phone.unwrap_or_default(),
+            data: body.data,
+            create_user: body.create_user != Some(false),
+            channel: body.channel,
+        };
+        phone::request::otp(&auth, input, &client, origin).await?;
+        return Ok(Json(json!({})));
+    }
     let wanted = match body.create_user {
         Some(false) => Wanted::SignIn,
         _ => Wanted::SignInOrUp,
@@ -116,7 +133,11 @@ async fn resend(
     let wanted = match body.kind.as_deref() {
         Some("signup") => Wanted::Confirmation,
         Some("email_change") => Wanted::EmailChange,
-        Some("sms" | "phone_change") => return Err(AuthError::PhoneDisabled.into()),
+        Some(kind @ ("sms" | "phone_change")) => {
+            let phone = body.phone.as_deref().unwrap_or_default();
+            phone::request::resend(&auth, kind, phone, &client, origin).await?;
+            return Ok(Json(json!({})));
+        }
         _ => {
             let message = "type must be one of signup, email_change, sms, phone_change";
             return Err(AuthError::Invalid(message).into());

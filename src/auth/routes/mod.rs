@@ -3,6 +3,7 @@
 mod admin_users;
 mod audit;
 pub(super) mod bearer;
+mod captcha;
 mod logout;
 mod mail;
 mod meta;
@@ -16,7 +17,7 @@ mod verify;
 mod version;
 
 use axum::Router;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
 use super::Auth;
@@ -53,6 +54,7 @@ pub fn router(auth: Auth) -> Router {
         .merge(profiles::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(auth.clone(), captcha::layer))
         .layer(from_fn(version::layer))
         .with_state(auth)
 }

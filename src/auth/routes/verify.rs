@@ -15,7 +15,7 @@ use crate::auth::email::verify::{self, Followed, HALF_CONFIRMED, Verification, V
 use crate::auth::email::{page, recover};
 use crate::auth::limits::Origin;
 use crate::auth::model::{Client, TokenResponse};
-use crate::auth::{Auth, AuthError, redirect};
+use crate::auth::{Auth, AuthError, phone, redirect};
 use crate::config::VerifyGet;
 use crate::http::{ApiError, Json, Query};
 
@@ -221,9 +221,6 @@ struct Body {
 impl Body {
     fn verification(self, kind: Option<&str>) -> Result<Verification, AuthError> {
         let given = |text: Option<String>| text.unwrap_or_default();
-        if self.phone.is_some_and(|phone| !phone.is_empty()) {
-            return Err(AuthError::PhoneDisabled);
-        }
         Ok(Verification {
             kind: kind.map_or_else(|| given(self.kind), str::to_owned),
             email: given(self.email),
@@ -239,6 +236,16 @@ async fn verify(
     origin: Origin,
     Json(body): Json<Body>,
 ) -> Result<Response, ApiError> {
+    if let Some(number) = body.phone.as_deref().filter(|number| !number.is_empty()) {
+        if body.email.as_deref().is_some_and(|email| !email.is_empty()) {
+            let message = "Only an email address or phone number should be provided on verify";
+            return Err(AuthError::Invalid(message).into());
+        }
+        let kind = body.kind.as_deref().unwrap_or_default();
+        let typed = (number, body.token.as_deref().unwrap_or_default());
+        let tokens = phone::verify::verify(&auth, kind, typed, &client, origin).await?;
+        return Ok(Json(tokens).into_response());
+    }
     let input = body.verification(None)?;
     Ok(answer(
         verify::verify(&auth, &input, &client, origin).await?,

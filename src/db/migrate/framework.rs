@@ -20,6 +20,8 @@ pub struct RolePasswords {
     pub auth: Secret,
     /// Of `sb_jobs`.
     pub jobs: Secret,
+    /// Of `sb_hooks`.
+    pub hooks: Secret,
 }
 
 /// Applies what is missing as the owner `target`, then makes roles and grants what the settings say. Returns the
@@ -58,6 +60,7 @@ async fn apply_locked(
         ("authenticator", &passwords.authenticator),
         ("sb_auth", &passwords.auth),
         ("sb_jobs", &passwords.jobs),
+        ("sb_hooks", &passwords.hooks),
     ];
     for (role, password) in roles {
         set_password(connection, target, role, password).await?;

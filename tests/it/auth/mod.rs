@@ -2,13 +2,19 @@
 
 mod accounts;
 mod admin;
+mod anonymous;
 mod audit;
+mod captcha;
 mod extensions;
 mod flows;
+mod hooks_address;
+mod hooks_sync;
 mod limits;
 mod logout;
 mod mfa;
 mod oauth;
+mod password_rules;
+mod phone;
 mod refresh;
 mod revocation;
 mod sessions;

@@ -100,6 +100,7 @@ impl App {
             authenticator: owner.with_user("authenticator", ""),
             auth: owner.with_user("sb_auth", ""),
             jobs: owner.with_user("sb_jobs", ""),
+            hooks: owner.with_user("sb_hooks", ""),
             jobs_pool_max_size: 2,
             owner: owner.clone(),
             pool_max_size: options.pool_max_size,

@@ -3,7 +3,8 @@
 mod access;
 mod accounts;
 mod changes;
-mod receiver;
+mod mails;
+pub(crate) mod receiver;
 mod webhooks;
 
 use sb::db::Connection;

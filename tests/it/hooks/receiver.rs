@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::ConnectInfo;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -15,51 +15,55 @@ use crate::scratch::eventually;
 
 /// A call that arrived.
 #[derive(Debug, Clone)]
-pub(super) struct Call {
-    pub(super) peer: SocketAddr,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(crate) struct Call {
+    pub(crate) peer: SocketAddr,
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Call {
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers[name].to_str().unwrap()
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
 
 /// A running server; it ends with the test's runtime.
-pub(super) struct Receiver {
-    pub(super) url: String,
+pub(crate) struct Receiver {
+    pub(crate) url: String,
     calls: Arc<Mutex<Vec<Call>>>,
 }
 
 impl Receiver {
     /// `answer` is given the number of the call, from 1.
-    pub(super) async fn start<R: IntoResponse>(
+    pub(crate) async fn start<R: IntoResponse>(
         answer: impl Fn(usize) -> R + Clone + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let calls: Arc<Mutex<Vec<Call>>> = Arc::default();
         let seen = Arc::clone(&calls);
-        let handler =
-            move |ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap, body: Bytes| {
-                let number = {
-                    let mut seen = seen.lock().unwrap();
-                    seen.push(Call {
-                        peer,
-                        headers,
-                        body,
-                    });
-                    seen.len()
-                };
-                let response: Response = answer(number).into_response();
-                async move { response }
+        let handler = move |ConnectInfo(peer): ConnectInfo<SocketAddr>,
+                            uri: Uri,
+                            headers: HeaderMap,
+                            body: Bytes| {
+            let number = {
+                let mut seen = seen.lock().unwrap();
+                seen.push(Call {
+                    peer,
+                    path: uri.path().to_owned(),
+                    headers,
+                    body,
+                });
+                seen.len()
             };
+            let response: Response = answer(number).into_response();
+            async move { response }
+        };
         let app = Router::new().fallback(handler);
         let app = app.into_make_service_with_connect_info::<SocketAddr>();
         #[expect(
@@ -70,12 +74,12 @@ impl Receiver {
         Self { url, calls }
     }
 
-    pub(super) fn calls(&self) -> Vec<Call> {
+    pub(crate) fn calls(&self) -> Vec<Call> {
         self.calls.lock().unwrap().clone()
     }
 
     /// Waits for this many calls.
-    pub(super) async fn until(&self, count: usize) -> Vec<Call> {
+    pub(crate) async fn until(&self, count: usize) -> Vec<Call> {
         let what = format!("{count} calls arrive");
         eventually(&what, async || self.calls().len() >= count).await;
         self.calls()

@@ -1,6 +1,7 @@
 //! Second factors and passkeys over the router.
 
 mod passkeys;
+mod phone;
 mod recovery_codes;
 mod sessions;
 mod step_up;

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use super::support::{Authenticator, ORIGIN};
 use crate::auth::support::{App, PASSWORD, Reply, claims};
 
+const FAILED: &str = "webauthn_verification_failed";
+const UNKNOWN: &str = "webauthn_challenge_not_found";
+
 /// A user with a passkey.
 struct Owner {
     session: Reply,
@@ -127,7 +130,6 @@ async fn forged_answers_are_refused() {
     let refuse = async |asked: &Reply, used: Value, status: u16, code: &str| {
         sign_in(&app, asked, used).await.refused(status, code);
     };
-    const FAILED: &str = "webauthn_verification_failed";
 
     // A page of somebody else.
     let asked = ask(&app).await;
@@ -187,12 +189,11 @@ async fn a_question_is_for_one_purpose_one_session_and_one_answer() {
     let app = App::new().await;
     let mut ana = owner(&app, "ana@example.com").await;
     let access = ana.session.access_token().to_owned();
-    const UNKNOWN: &str = "webauthn_challenge_not_found";
 
     let asked = ask(&app).await;
     let used = ana.answer(&asked);
-    let uses = (0..6).map(|_| sign_in(&app, &asked, used.clone()));
-    let replies = join_all(uses).await;
+    let attempts = (0..6).map(|_| sign_in(&app, &asked, used.clone()));
+    let replies = join_all(attempts).await;
     assert_eq!(
         replies.iter().filter(|reply| reply.status == 200).count(),
         1

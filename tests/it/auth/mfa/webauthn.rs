@@ -112,8 +112,8 @@ async fn a_key_is_registered_and_then_proves_its_user() {
         .await
         .ok();
     assert_eq!(claims(raised.access_token())["aal"], "aal2");
-    let user = app.get_user(raised.access_token()).await.ok();
-    let shown = user.body["factors"].to_string();
+    let reply = app.get_user(raised.access_token()).await.ok();
+    let shown = reply.body["factors"].to_string();
     assert!(
         !shown.contains("cred") && !shown.contains(&registered.credential_id),
         "{shown}"

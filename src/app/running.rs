@@ -178,11 +178,9 @@ impl Running {
                 }
             }
         };
-        self.context
-            .lifecycle
-            .spawn(async move {
-                stopping.run_until_cancelled(keep).await;
-            });
+        self.context.lifecycle.spawn(async move {
+            stopping.run_until_cancelled(keep).await;
+        });
     }
 
     /// The keys `sb dev` prints, kept in `.sb/keys.json`.

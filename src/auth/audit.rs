@@ -65,7 +65,5 @@ pub(super) fn by_user(action: Action, user: &User) -> Value {
 pub(super) fn name(user: &User) -> &str {
     let names = [user.email.as_str(), &user.phone];
     let named = names.into_iter().find(|name| !name.is_empty());
-    named
-        .or(user.username.as_deref())
-        .unwrap_or_default()
+    named.or(user.username.as_deref()).unwrap_or_default()
 }

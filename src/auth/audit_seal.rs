@@ -90,11 +90,7 @@ async fn seal_batch(
 }
 
 /// Removes sealed entries older than so many days, seal by seal.
-async fn prune(
-    db: &Db,
-    key: &AuditKey,
-    (now, days): (DateTime<Utc>, u16),
-) -> Result<i64, DbError> {
+async fn prune(db: &Db, key: &AuditKey, (now, days): (DateTime<Utc>, u16)) -> Result<i64, DbError> {
     let before = now - TimeDelta::days(days.into());
     let mut removed = 0;
     loop {
@@ -208,9 +204,15 @@ async fn walk(
         for seal in seals {
             let expected = previous.as_ref().map_or(1, |link| link.number + 1);
             if seal.number != expected {
-                problems.push(format!("seals {expected} to {} are missing", seal.number - 1));
+                problems.push(format!(
+                    "seals {expected} to {} are missing",
+                    seal.number - 1
+                ));
             } else if !key.is_genuine(&seal, previous.as_ref()) {
-                problems.push(format!("seal {} was changed, or one before it", seal.number));
+                problems.push(format!(
+                    "seal {} was changed, or one before it",
+                    seal.number
+                ));
             }
             let entries = queries::covered_by(db, seal.number).await?;
             if digest_of(&entries) == seal.digest {

@@ -95,9 +95,7 @@ impl ImportedUser {
             last_sign_in_at: fields.time(&["last_sign_in_at"])?,
             banned_until: fields.time(&["banned_until"])?,
             role: fields.text(&["role"]).map(str::to_owned),
-            user_metadata: Value::Object(
-                fields.object(&["raw_user_meta_data", "user_metadata"])?,
-            ),
+            user_metadata: Value::Object(fields.object(&["raw_user_meta_data", "user_metadata"])?),
             app_metadata: fields.object(&["raw_app_meta_data", "app_metadata"])?,
         })
     }

@@ -276,11 +276,7 @@ fn decide(admission: Admission, now: DateTime<Utc>) -> Result<(), AuthError> {
 }
 
 /// Forgets the failures of an account whose password somebody else has replaced.
-pub(super) async fn forget_account(
-    auth: &Auth,
-    tx: &Tx,
-    user: &User,
-) -> Result<(), AuthError> {
+pub(super) async fn forget_account(auth: &Auth, tx: &Tx, user: &User) -> Result<(), AuthError> {
     let (email, phone) = (
         Email::parse(&user.email).ok(),
         Phone::parse(&user.phone).ok(),

@@ -56,11 +56,7 @@ pub(super) async fn of_user(auth: &Auth, user_id: Uuid) -> Result<Vec<Device>, A
     list(auth, user.id, None).await
 }
 
-async fn list(
-    auth: &Auth,
-    user_id: Uuid,
-    current: Option<Uuid>,
-) -> Result<Vec<Device>, AuthError> {
+async fn list(auth: &Auth, user_id: Uuid, current: Option<Uuid>) -> Result<Vec<Device>, AuthError> {
     let (now, limits) = (auth.clock().now(), session_limits(&auth.config().auth));
     let within = LiveWithin {
         now,

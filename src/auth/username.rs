@@ -19,8 +19,7 @@ impl Username {
     /// [`AuthError::Invalid`], which does not repeat the text.
     pub(super) fn parse(text: &str) -> Result<Self, AuthError> {
         let name = text.to_ascii_lowercase();
-        let allowed =
-            |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
+        let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
         let is_end = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
         let bytes = name.as_bytes();
         let fits = (3..=32).contains(&bytes.len())
@@ -92,7 +91,10 @@ mod tests {
             ("ana", "ana"),
             ("Ana.B-c_9", "ana.b-c_9"),
             ("4na", "4na"),
-            ("abcdefghijklmnopqrstuvwxyz012345", "abcdefghijklmnopqrstuvwxyz012345"),
+            (
+                "abcdefghijklmnopqrstuvwxyz012345",
+                "abcdefghijklmnopqrstuvwxyz012345",
+            ),
         ] {
             assert_eq!(Username::parse(text).unwrap().as_str(), name);
         }

@@ -169,10 +169,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".env");
         assert!(!replace_in_file(&path, "DATABASE_URL", "new").unwrap());
-        std::fs::write(&path, "# DATABASE_URL=x\nA=1\nDATABASE_URL=old\nDATABASE_URL_2=y").unwrap();
+        std::fs::write(
+            &path,
+            "# DATABASE_URL=x\nA=1\nDATABASE_URL=old\nDATABASE_URL_2=y",
+        )
+        .unwrap();
         assert!(replace_in_file(&path, "DATABASE_URL", "new").unwrap());
         assert!(!replace_in_file(&path, "B", "new").unwrap());
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text, "# DATABASE_URL=x\nA=1\nDATABASE_URL=new\nDATABASE_URL_2=y");
+        assert_eq!(
+            text,
+            "# DATABASE_URL=x\nA=1\nDATABASE_URL=new\nDATABASE_URL_2=y"
+        );
     }
 }

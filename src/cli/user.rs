@@ -153,9 +153,7 @@ async fn act(running: &Running, action: Action, ui: Ui) -> Result<(), CliError> 
             ));
             Ok(())
         }
-        Action::Import { file } => {
-            super::user_import::run(running, &file, &operator(), ui).await
-        }
+        Action::Import { file } => super::user_import::run(running, &file, &operator(), ui).await,
         Action::List { page, filter } => {
             list(
                 running,
@@ -349,10 +347,7 @@ fn operator() -> Client {
 fn name(user: &User) -> String {
     let names = [Some(&user.email), Some(&user.phone), user.username.as_ref()];
     let mut named = names.into_iter().flatten().filter(|text| !text.is_empty());
-    named
-        .next()
-        .cloned()
-        .unwrap_or_else(|| user.id.to_string())
+    named.next().cloned().unwrap_or_else(|| user.id.to_string())
 }
 
 fn refused(error: AuthError) -> CliError {

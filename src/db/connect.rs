@@ -129,10 +129,7 @@ impl Target {
         let Some(password) = (renewal.ask)().await else {
             return Err(refused);
         };
-        *renewal
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(password.clone());
+        *renewal.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(password.clone());
         config.password(password);
         config.connect(self.tls.clone()).await
     }

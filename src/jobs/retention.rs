@@ -37,7 +37,8 @@ async fn run(context: &JobContext, config: &Config) -> JobResult {
     let sessions = (session_idle, auth.sessions_timebox);
     let mut removed = Map::new();
     loop {
-        let portion = cron::remove_expired(&db, jobs.history_days.into(), sessions, PORTION).await?;
+        let portion =
+            cron::remove_expired(&db, jobs.history_days.into(), sessions, PORTION).await?;
         let mut more = false;
         for (kind, count) in portion {
             more |= count >= PORTION.into();

@@ -5,9 +5,7 @@ use serde_json::Value;
 
 use super::secrets::{SecretInfo, SecretRow};
 use super::{ApiKey, KeyStatus, SigningKey};
-use crate::db::{
-    Connection, DbError, Row, SystemConnection, quote_identifier, quote_literal,
-};
+use crate::db::{Connection, DbError, Row, SystemConnection, quote_identifier, quote_literal};
 
 /// A row a node needs to verify and, when active, to sign.
 pub(super) struct KeyRow {

@@ -138,7 +138,11 @@ impl Secrets {
                 continue;
             };
             let Ok(bytes) = master.open(&row.secret, &aad(family, &row.kid)) else {
-                tracing::error!(secret.family = row.family, secret.kid = row.kid, "a secret was sealed with another master key");
+                tracing::error!(
+                    secret.family = row.family,
+                    secret.kid = row.kid,
+                    "a secret was sealed with another master key"
+                );
                 continue;
             };
             let key = hmac::Key::new(hmac::HMAC_SHA256, &bytes);
@@ -226,10 +230,12 @@ pub async fn activate(
             .filter(|secret| secret.family == family.as_str());
         let kid = match kid {
             Some(kid) => kid.to_owned(),
-            None => of_family
-                .rfind(|secret| secret.status == KeyStatus::Standby)
-                .ok_or(KeysError::NoStandbyKey)?
-                .kid,
+            None => {
+                of_family
+                    .rfind(|secret| secret.status == KeyStatus::Standby)
+                    .ok_or(KeysError::NoStandbyKey)?
+                    .kid
+            }
         };
         if queries::activate_secret(connection, (family.as_str(), &kid), clock.now()).await? {
             return Ok(kid);

@@ -41,7 +41,9 @@ async fn nodes_follow_a_change_of_their_passwords() {
     let (one, two) = (node(&url).await, node(&url).await);
     let body = json!({"email": "ana@example.com", "password": "correct horse"}).to_string();
     let request = Request::post("/auth/v1/signup").header("content-type", "application/json");
-    let signed_up = one.router().oneshot(request.body(Body::from(body)).unwrap());
+    let signed_up = one
+        .router()
+        .oneshot(request.body(Body::from(body)).unwrap());
     assert_eq!(signed_up.await.unwrap().status(), 200);
     assert!(serves(&one).await && serves(&two).await);
 
@@ -52,12 +54,22 @@ async fn nodes_follow_a_change_of_their_passwords() {
         Connection::open(&as_role).await.is_ok()
     };
     for role in role_passwords::ROLES {
-        let old = role_passwords::current(&owner, &master, role).await.unwrap();
-        assert!(accepts(role, &old).await, "{role}: passwords are not asked for");
+        let old = role_passwords::current(&owner, &master, role)
+            .await
+            .unwrap();
+        assert!(
+            accepts(role, &old).await,
+            "{role}: passwords are not asked for"
+        );
         role_passwords::rotate(&owner, &master, role).await.unwrap();
-        let new = role_passwords::current(&owner, &master, role).await.unwrap();
+        let new = role_passwords::current(&owner, &master, role)
+            .await
+            .unwrap();
         assert_ne!(old, new);
-        assert!(!accepts(role, &old).await && accepts(role, &new).await, "{role}");
+        assert!(
+            !accepts(role, &old).await && accepts(role, &new).await,
+            "{role}"
+        );
     }
     // Open connections stay, so nothing is noticed until they end.
     assert!(serves(&one).await && serves(&two).await);
@@ -73,8 +85,11 @@ async fn nodes_follow_a_change_of_their_passwords() {
         let old = master.role_password(role);
         assert!(!accepts(role, &old).await, "{role}");
     }
-    let other = MasterKey::from_secret(&Secret::new("another master key, long enough too")).unwrap();
-    role_passwords::rotate(&owner, &other, "sb_auth").await.unwrap_err();
+    let other =
+        MasterKey::from_secret(&Secret::new("another master key, long enough too")).unwrap();
+    role_passwords::rotate(&owner, &other, "sb_auth")
+        .await
+        .unwrap_err();
     for node in [one, two, three] {
         node.shutdown().await;
     }

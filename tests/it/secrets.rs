@@ -152,7 +152,8 @@ async fn a_rotation_restarts_nobody_and_drops_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_sealed_and_wiped() {
     let world = World::new().await;
-    let other = MasterKey::from_secret(&Secret::new("another master key, long enough too")).unwrap();
+    let other =
+        MasterKey::from_secret(&Secret::new("another master key, long enough too")).unwrap();
     secrets::rotate(&world.owner, &other, Family::Links, &world.clock)
         .await
         .unwrap_err();
@@ -166,7 +167,13 @@ async fn secrets_are_sealed_and_wiped() {
     let row = world.owner.query_one(sql, &[]).await.unwrap();
     // Version, nonce, 32 bytes and the tag.
     assert_eq!((row.get::<_, i64>(0), row.get::<_, i32>(1)), (1, 61));
-    for role in ["anon", "authenticated", "service_role", "authenticator", "sb_jobs"] {
+    for role in [
+        "anon",
+        "authenticated",
+        "service_role",
+        "authenticator",
+        "sb_jobs",
+    ] {
         let sql = format!("begin; set local role {role}; select from auth.secrets");
         let refused = world.owner.batch_execute(&sql).await.unwrap_err();
         assert_eq!(refused.code().unwrap().code(), "42501", "{role}");

@@ -82,15 +82,15 @@ pub(super) use limits::{
 pub(super) use refresh::{RefreshLimits, Refreshed, refresh};
 pub(super) use revocation::publish_revocation;
 pub(super) use session::{
-    Scope, SignIn, Within, displace_sessions, end_sessions, find_session_user, insert_session, mark_seen, sign_in,
-    sign_out, stamp_sign_in,
+    Scope, SignIn, Within, displace_sessions, end_sessions, find_session_user, insert_session,
+    mark_seen, sign_in, sign_out, stamp_sign_in,
 };
 pub(super) use sessions::{LiveWithin, end_session, list_sessions};
 pub(super) use user::{
     Credentials, Device, LiveSession, NewUser, UserChange, Wanted, count_users, delete_user,
     find_credentials, find_credentials_by_email, find_credentials_by_phone,
-    find_credentials_by_username, find_user, import_user, insert_user,
-    list_users, read_user, replace_hash, soft_delete_user, update_user, write_identity,
+    find_credentials_by_username, find_user, import_user, insert_user, list_users, read_user,
+    replace_hash, soft_delete_user, update_user, write_identity,
 };
 pub(super) use username::find_profile;
 

@@ -42,8 +42,9 @@ pub(in crate::auth) enum Refreshed {
 /// and the client's token is ahead of it. Its MAC says that it was ours to give, so it is taken for the current one; the
 /// same holds after a failover to a replica that was behind.
 macro_rules! rotate {
-    ($further:literal) => { concat!(
-    "
+    ($further:literal) => {
+        concat!(
+            "
     with c as materialized (
       select set_config('synchronous_commit', 'off', true)
     ), s as (
@@ -64,26 +65,26 @@ macro_rules! rotate {
          and coalesce(s.refreshed_at, s.created_at) > $4
          and s.created_at > $7
          and (u.banned_until is null or u.banned_until <= $3)",
-    $further,
-    "
+            $further,
+            "
       returning ",
-    user_columns!(),
-    "
+            user_columns!(),
+            "
            , s.aal
            , s.amr
     )
     select ",
-    user_columns!(),
-    "
+            user_columns!(),
+            "
          , u.aal
          , u.amr
          , ",
-    identity_columns!(),
-    "
+            identity_columns!(),
+            "
       from s u
       left join auth.identities i
         on i.user_id = u.id"
-)
+        )
     };
 }
 

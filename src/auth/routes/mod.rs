@@ -1,9 +1,9 @@
 //! From HTTP to the services and back.
 
 mod admin_users;
+mod audit;
 mod bearer;
 mod logout;
-mod audit;
 mod meta;
 mod paging;
 mod profiles;

@@ -47,9 +47,7 @@ fn link(
     let query = query.finish();
     let separator = if query.is_empty() { "" } else { "&" };
     let to = |page: u32, rel: &str| {
-        format!(
-            "</auth/v1{path}?page={page}&per_page={per_page}{separator}{query}>; rel=\"{rel}\""
-        )
+        format!("</auth/v1{path}?page={page}&per_page={per_page}{separator}{query}>; rel=\"{rel}\"")
     };
     let mut links = Vec::new();
     if page < last {

@@ -4,8 +4,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 
-use crate::auth::username::{self, Profile};
 use crate::auth::Auth;
+use crate::auth::username::{self, Profile};
 use crate::http::{ApiError, Json, Path};
 
 pub(super) fn routes() -> Router<Auth> {

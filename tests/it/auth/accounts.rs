@@ -19,7 +19,10 @@ fn emails(reply: &Reply) -> Vec<&str> {
 /// The hash that everybody uses as an example of Firebase's scrypt, and one of bcrypt.
 fn imported() -> [String; 2] {
     let firebase = "$fbscrypt$v=1,n=14,r=8,p=1,ss=Bw==,sk=jxspr8Ki0RYycVU8zykbdLGjFQ3McFUH0uiiTvC8pVMXAn210wjLNmdZJzxUECKbm0QsEmYUSDzZvpjeJ9WmXA==$42xEC+ixf3L2lw==$lSrfV15cpx95/sZS2W9c9Kp6i/LVgQNDNC/qzrCnh1SAyZvqmZqAjTdn3aoItz+VHjoZilo78198JAdRuid5lQ==";
-    [firebase.to_owned(), bcrypt::hash("user1password", 4).unwrap()]
+    [
+        firebase.to_owned(),
+        bcrypt::hash("user1password", 4).unwrap(),
+    ]
 }
 
 #[tokio::test]
@@ -34,7 +37,10 @@ async fn imported_passwords_work_and_are_hashed_anew_at_the_first_sign_in() {
         assert_eq!(stored_hash(&app).await, hash);
         app.sign_in("ana@example.com", "user1password").await.ok();
         let renewed = stored_hash(&app).await;
-        assert!(renewed.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{renewed}");
+        assert!(
+            renewed.starts_with("$argon2id$v=19$m=64,t=1,p=1$"),
+            "{renewed}"
+        );
         app.sign_in("ana@example.com", "user1password").await.ok();
         app.sign_in("ana@example.com", "another1password")
             .await
@@ -55,8 +61,10 @@ async fn hostile_hashes_cost_nothing() {
         firebase.replace("n=14", "n=40"),
         firebase.replace("r=8", "r=1000000"),
         firebase.replace("p=1", "p=1000000"),
-        "$argon2id$v=19$m=4000000,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$c29tZWhhc2hzb21laGFzaHNvbWVoYXNo".to_owned(),
-        "$argon2id$v=19$m=64,t=4000000,p=1$c29tZXNhbHRzb21lc2FsdA$c29tZWhhc2hzb21laGFzaHNvbWVoYXNo".to_owned(),
+        "$argon2id$v=19$m=4000000,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$c29tZWhhc2hzb21laGFzaHNvbWVoYXNo"
+            .to_owned(),
+        "$argon2id$v=19$m=64,t=4000000,p=1$c29tZXNhbHRzb21lc2FsdA$c29tZWhhc2hzb21laGFzaHNvbWVoYXNo"
+            .to_owned(),
         "$pbkdf2-sha256$i=1000000000$c29tZXNhbHQ$c29tZWhhc2g".to_owned(),
     ] {
         app.admin("PUT", &path, json!({"password_hash": hostile}))
@@ -93,19 +101,45 @@ async fn users_are_found_by_their_exact_address_and_sorted() {
     let exact = list("?email=B@Example.com").await.ok();
     assert_eq!(emails(&exact), ["b@example.com"]);
     assert_eq!(exact.header("x-total-count"), "1");
-    assert_eq!(emails(&list("?phone=%2B4912345673").await.ok()), ["a@example.com"]);
-    for nobody in ["?email=nonsense", "?email=example.com", "?phone=1", "?email=a'--@x"] {
+    assert_eq!(
+        emails(&list("?phone=%2B4912345673").await.ok()),
+        ["a@example.com"]
+    );
+    for nobody in [
+        "?email=nonsense",
+        "?email=example.com",
+        "?phone=1",
+        "?email=a'--@x",
+    ] {
         assert!(emails(&list(nobody).await.ok()).is_empty(), "{nobody}");
     }
     for (sort, order) in [
-        ("created_at", ["b@example.com", "ab@example.com", "a@example.com"]),
-        ("created_at%20desc", ["a@example.com", "ab@example.com", "b@example.com"]),
-        ("email%20asc", ["a@example.com", "ab@example.com", "b@example.com"]),
-        ("email+desc", ["b@example.com", "ab@example.com", "a@example.com"]),
+        (
+            "created_at",
+            ["b@example.com", "ab@example.com", "a@example.com"],
+        ),
+        (
+            "created_at%20desc",
+            ["a@example.com", "ab@example.com", "b@example.com"],
+        ),
+        (
+            "email%20asc",
+            ["a@example.com", "ab@example.com", "b@example.com"],
+        ),
+        (
+            "email+desc",
+            ["b@example.com", "ab@example.com", "a@example.com"],
+        ),
     ] {
-        assert_eq!(emails(&list(&format!("?sort={sort}")).await.ok()), order, "{sort}");
+        assert_eq!(
+            emails(&list(&format!("?sort={sort}")).await.ok()),
+            order,
+            "{sort}"
+        );
     }
-    let page = list("?page=1&per_page=1&sort=email%20asc&filter=b@").await.ok();
+    let page = list("?page=1&per_page=1&sort=email%20asc&filter=b@")
+        .await
+        .ok();
     assert_eq!(emails(&page), ["ab@example.com"]);
     assert_eq!(
         page.header("link"),
@@ -210,7 +244,10 @@ async fn without_the_setting_nobody_has_a_name() {
 
 #[tokio::test]
 async fn profiles_are_shown_where_the_project_says_so_and_say_little() {
-    let settings = [("auth.usernames_enabled", "true"), ("auth.profile_lookup", "true")];
+    let settings = [
+        ("auth.usernames_enabled", "true"),
+        ("auth.profile_lookup", "true"),
+    ];
     let app = App::with_settings(&settings).await;
     let body = json!({"username": "ana", "email": "ana@example.com", "password": PASSWORD, "data": {"secret": 1}});
     let ana = app.post("/signup", body).await.ok();
@@ -243,9 +280,12 @@ async fn new_accounts_are_guests_until_an_admin_trusts_them() {
     let ana = app.sign_up("ana@example.com").await.ok();
     assert_eq!(claims(ana.access_token())["role"], "guest");
     assert_eq!(ana.text("/user/role"), "guest");
-    app.put_user(ana.access_token(), json!({"role": "authenticated", "data": {"role": "authenticated"}}))
-        .await
-        .ok();
+    app.put_user(
+        ana.access_token(),
+        json!({"role": "authenticated", "data": {"role": "authenticated"}}),
+    )
+    .await
+    .ok();
     let still = app.refresh(ana.refresh_token()).await.ok();
     assert_eq!(claims(still.access_token())["role"], "guest");
     let path = format!("/{}", ana.text("/user/id"));

@@ -13,7 +13,9 @@ const KEY: [u8; 32] = [9; 32];
 
 async fn keep(app: &App) -> (usize, i64) {
     let key = AuditKey::new(&KEY);
-    keep_audit(&app.db, &key, app.clock.now(), 30).await.unwrap()
+    keep_audit(&app.db, &key, app.clock.now(), 30)
+        .await
+        .unwrap()
 }
 
 async fn verify(app: &App) -> AuditReport {
@@ -51,7 +53,10 @@ async fn an_untouched_log_is_sound() {
     app.sign_in("ana@example.com", PASSWORD).await.ok();
     let report = verify(&app).await;
     assert_eq!(report.problems, Vec::<String>::new());
-    assert_eq!((report.sealed, report.unsealed, report.first), (3, 1, Some(1)));
+    assert_eq!(
+        (report.sealed, report.unsealed, report.first),
+        (3, 1, Some(1))
+    );
     assert_eq!(report.head.unwrap().number, 2);
 }
 
@@ -125,7 +130,9 @@ async fn sealing_waits_for_nobody_and_nobody_for_it() {
     // The late one, older than all, has its place in the next seal.
     let key = AuditKey::new(&KEY);
     let days = 10_000;
-    let kept = keep_audit(&app.db, &key, app.clock.now(), days).await.unwrap();
+    let kept = keep_audit(&app.db, &key, app.clock.now(), days)
+        .await
+        .unwrap();
     assert_eq!(kept, (2, 0));
     let report = verify(&app).await;
     assert_eq!((report.sealed, report.problems), (3, Vec::new()));
@@ -163,12 +170,24 @@ async fn old_entries_go_and_the_rest_stays_checkable() {
 async fn the_services_can_only_append() {
     let app = with_seals().await;
     for (role, sql) in [
-        ("sb_auth", "update auth.audit_log_entries set payload = null"),
+        (
+            "sb_auth",
+            "update auth.audit_log_entries set payload = null",
+        ),
         ("sb_auth", "delete from auth.audit_log_entries"),
-        ("sb_auth", "insert into auth.audit_log_entries (payload, seal) values ('{}', 1)"),
+        (
+            "sb_auth",
+            "insert into auth.audit_log_entries (payload, seal) values ('{}', 1)",
+        ),
         ("sb_auth", "select from auth.audit_seals"),
-        ("sb_auth", "select auth.prune_audit(1, now(), '', now(), '')"),
-        ("supabase_auth_admin", "insert into auth.audit_log_entries (payload, seal) values ('{}', 1)"),
+        (
+            "sb_auth",
+            "select auth.prune_audit(1, now(), '', now(), '')",
+        ),
+        (
+            "supabase_auth_admin",
+            "insert into auth.audit_log_entries (payload, seal) values ('{}', 1)",
+        ),
         ("supabase_auth_admin", "delete from auth.audit_log_entries"),
         ("sb_jobs", "select from auth.audit_log_entries"),
         ("sb_jobs", "update auth.audit_seals set entries = 1"),
@@ -191,12 +210,19 @@ async fn failed_sign_ins_are_logged_without_what_was_typed() {
     app.sign_in("ana@example.com", "hunter2hunter2").await;
     app.sign_in("hunter2hunter2", "hunter2hunter2").await;
     app.sign_in("nobody@example.com", "hunter2hunter2").await;
-    let list = get(&app, "/admin/audit?query=action:login_failed", &service_token())
-        .await
-        .ok();
+    let list = get(
+        &app,
+        "/admin/audit?query=action:login_failed",
+        &service_token(),
+    )
+    .await
+    .ok();
     assert_eq!(list.body.as_array().unwrap().len(), 3);
     let text = list.body.to_string();
-    assert!(!text.contains("hunter2") && !text.contains("nobody@"), "{text}");
+    assert!(
+        !text.contains("hunter2") && !text.contains("nobody@"),
+        "{text}"
+    );
     let own = get(&app, "/events", ana.access_token()).await.ok();
     assert_eq!(actions(&own), ["login_failed", "user_signedup"]);
 }
@@ -207,9 +233,11 @@ async fn a_flood_of_failures_does_not_fill_the_log() {
     let app = App::new().await;
     app.sign_up("ana@example.com").await.ok();
     for n in 0..120 {
-        app.sign_in(&format!("nobody{n}@example.com"), "wrong").await;
+        app.sign_in(&format!("nobody{n}@example.com"), "wrong")
+            .await;
     }
-    let failures = "select count(*) from auth.audit_log_entries where payload ->> 'action' = 'login_failed'";
+    let failures =
+        "select count(*) from auth.audit_log_entries where payload ->> 'action' = 'login_failed'";
     assert_eq!(app.value(failures).await, "100");
     // It hides nothing that happens to accounts.
     app.sign_in("ana@example.com", "wrong").await;
@@ -251,7 +279,12 @@ async fn the_service_key_searches_the_log() {
         let none = search(&format!("?query={harmless}")).await;
         assert_eq!(none.body, json!([]), "{harmless}");
     }
-    for bad in ["?query=login", "?query=role:x", "?query=author:%00", "?page=0"] {
+    for bad in [
+        "?query=login",
+        "?query=role:x",
+        "?query=author:%00",
+        "?page=0",
+    ] {
         get(&app, &format!("/admin/audit{bad}"), &service_token())
             .await
             .refused(400, "validation_failed");
@@ -270,7 +303,9 @@ async fn users_see_their_own_part_of_the_log() {
         .ok();
     let own = get(&app, "/events", ana.access_token()).await.ok();
     assert_eq!(actions(&own), ["user_modified", "user_signedup"]);
-    let own = get(&app, "/events?per_page=1", bo.access_token()).await.ok();
+    let own = get(&app, "/events?per_page=1", bo.access_token())
+        .await
+        .ok();
     assert_eq!(actions(&own), ["user_signedup"]);
     assert_eq!(own.header("x-total-count"), "1");
     get(&app, "/admin/audit", ana.access_token())

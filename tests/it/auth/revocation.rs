@@ -34,7 +34,14 @@ async fn with(settings: &[(&str, &str)]) -> (TestApp, Stack) {
 
 async fn sign_up(app: &TestApp, email: &str) -> (String, String) {
     let session = app.sign_up(email).await;
-    let text = |pointer: &str| session.pointer(pointer).unwrap().as_str().unwrap().to_owned();
+    let text = |pointer: &str| {
+        session
+            .pointer(pointer)
+            .unwrap()
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
     (text("/access_token"), text("/user/id"))
 }
 
@@ -78,7 +85,9 @@ async fn an_ended_session_is_refused_at_once() {
     assert_eq!(write(&app, &ana).await, 401);
     assert_eq!(read(&app, &bo).await.0, 200);
     let owner = app.owner().await;
-    let ban = format!("update auth.users set banned_until = now() + interval '1 hour' where id = '{bo_id}'");
+    let ban = format!(
+        "update auth.users set banned_until = now() + interval '1 hour' where id = '{bo_id}'"
+    );
     owner.batch_execute(&ban).await.unwrap();
     assert_eq!(read(&app, &bo).await, (401, json!("user_banned")));
     let lift = "update auth.users set banned_until = null";
@@ -109,7 +118,9 @@ async fn mutations_only_and_the_projects_own_check_runs_too() {
     let request = axum::http::Request::get("/rest/v1/notes")
         .header("authorization", format!("Bearer {bo}"))
         .header("x-robot", "yes");
-    let robot = app.send(request.body(axum::body::Body::empty()).unwrap()).await;
+    let robot = app
+        .send(request.body(axum::body::Body::empty()).unwrap())
+        .await;
     assert_eq!(robot.status, StatusCode::FORBIDDEN, "{}", robot.text());
     assert_eq!(read(&app, &bo).await.0, 200);
     stack.stop().await;

@@ -90,7 +90,11 @@ async fn a_user_ends_one_of_its_sessions() {
         .await
         .refused(404, "validation_failed");
     app.refresh(first.refresh_token()).await.ok();
-    assert!(app.audit().await.ends_with(" logout"), "{}", app.audit().await);
+    assert!(
+        app.audit().await.ends_with(" logout"),
+        "{}",
+        app.audit().await
+    );
     let own = delete(&app, &path(&first), first.access_token()).await;
     assert_eq!(own.status, 204);
     app.refresh(first.refresh_token())
@@ -195,14 +199,42 @@ async fn each_end_of_a_session_has_its_answer() {
     const GONE: Option<&str> = Some("refresh_token_not_found");
     let new_password = json!({"password": "another password"});
     let cases: [(&str, &str, &str, Value, Option<&str>, Option<&str>); 9] = [
-        ("user", "POST", "/logout?scope=global", json!({}), GONE, GONE),
+        (
+            "user",
+            "POST",
+            "/logout?scope=global",
+            json!({}),
+            GONE,
+            GONE,
+        ),
         ("user", "POST", "/logout?scope=local", json!({}), GONE, None),
-        ("user", "POST", "/logout?scope=others", json!({}), None, GONE),
+        (
+            "user",
+            "POST",
+            "/logout?scope=others",
+            json!({}),
+            None,
+            GONE,
+        ),
         ("user", "PUT", "/user", new_password.clone(), None, GONE),
         ("admin", "PUT", "", new_password, GONE, GONE),
-        ("admin", "PUT", "", json!({"ban_duration": "1h"}), Some("user_banned"), Some("user_banned")),
+        (
+            "admin",
+            "PUT",
+            "",
+            json!({"ban_duration": "1h"}),
+            Some("user_banned"),
+            Some("user_banned"),
+        ),
         ("admin", "DELETE", "/sessions", json!({}), GONE, GONE),
-        ("admin", "DELETE", "", json!({"should_soft_delete": true}), GONE, GONE),
+        (
+            "admin",
+            "DELETE",
+            "",
+            json!({"should_soft_delete": true}),
+            GONE,
+            GONE,
+        ),
         ("admin", "DELETE", "", json!({}), GONE, GONE),
     ];
     for (who, method, path, body, own, other) in cases {

@@ -29,7 +29,13 @@ async fn value(owner: &Connection, sql: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_are_managed_from_the_command_line() {
     let (sandbox, owner) = project().await;
-    let added = sandbox.sb(&["user", "add", "ana@example.com", "--password", "first password"]);
+    let added = sandbox.sb(&[
+        "user",
+        "add",
+        "ana@example.com",
+        "--password",
+        "first password",
+    ]);
     let id = added.succeeded().stdout.trim().to_owned();
     let banned = "select banned_until > now() + interval '90 years' from auth.users";
     sandbox.sb(&["user", "ban", "ana@example.com"]).succeeded();
@@ -46,26 +52,47 @@ async fn accounts_are_managed_from_the_command_line() {
             "error: ban_duration must be \"none\" or a duration such as 24h or 1h30m",
         );
 
-    let minted = sandbox.sb(&["user", "mint-token", &id, "--json"]).succeeded();
+    let minted = sandbox
+        .sb(&["user", "mint-token", &id, "--json"])
+        .succeeded();
     assert_eq!(minted.json()["user"]["id"], id.as_str());
-    assert_eq!(value(&owner, "select count(*) from auth.sessions").await, "1");
-    let out = sandbox.sb(&["user", "logout", "ana@example.com"]).succeeded();
+    assert_eq!(
+        value(&owner, "select count(*) from auth.sessions").await,
+        "1"
+    );
+    let out = sandbox
+        .sb(&["user", "logout", "ana@example.com"])
+        .succeeded();
     assert_eq!(out.stdout, "1\n");
-    assert_eq!(value(&owner, "select count(*) from auth.sessions").await, "0");
+    assert_eq!(
+        value(&owner, "select count(*) from auth.sessions").await,
+        "0"
+    );
 
     let hash = "select encrypted_password from auth.users";
     let before = value(&owner, hash).await;
-    let made = sandbox.sb(&["user", "set-password", "ana@example.com"]).succeeded();
+    let made = sandbox
+        .sb(&["user", "set-password", "ana@example.com"])
+        .succeeded();
     assert_eq!(made.stdout.lines().count(), 2, "{made:#?}");
     assert_ne!(value(&owner, hash).await, before);
     sandbox
-        .sb(&["user", "set-password", "ana@example.com", "--password", "short"])
+        .sb(&[
+            "user",
+            "set-password",
+            "ana@example.com",
+            "--password",
+            "short",
+        ])
         .failed(2, "error: Password should be at least 6 characters.");
     let role = sandbox.sb(&["user", "set-role", "ana@example.com", "guest", "--json"]);
     assert_eq!(role.succeeded().json()["role"], "guest");
     sandbox
         .sb(&["user", "set-role", "ana@example.com", "service_role"])
-        .failed(2, "error: role must be one of db.allowed_roles and not service_role");
+        .failed(
+            2,
+            "error: role must be one of db.allowed_roles and not service_role",
+        );
     for command in ["ban", "unban", "logout", "mint-token", "set-password"] {
         sandbox
             .sb(&["user", command, "nobody@example.com"])
@@ -90,12 +117,18 @@ async fn accounts_are_imported_once_with_their_passwords() {
     let output = sandbox.sb(&["user", "import", "users.csv", "--json"]);
     assert_eq!(output.code, Some(1), "{output:#?}");
     assert!(!output.stderr.contains("a plain password"), "{output:#?}");
-    let report: Value = serde_json::from_str(output.stdout.split("\n{\n  \"error\"").next().unwrap()).unwrap();
+    let report: Value =
+        serde_json::from_str(output.stdout.split("\n{\n  \"error\"").next().unwrap()).unwrap();
     assert_eq!(
         (&report["added"], &report["skipped"], &report["failed"]),
         (&json!(2), &json!(0), &json!(2))
     );
-    let lines: Vec<_> = report["problems"].as_array().unwrap().iter().map(|problem| problem["line"].as_u64()).collect();
+    let lines: Vec<_> = report["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|problem| problem["line"].as_u64())
+        .collect();
     assert_eq!(lines, [Some(4), Some(5)], "{report}");
     let ana = "select id || ' ' || email || ' ' || to_char(email_confirmed_at at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS.US')
         || ' ' || to_char(created_at at time zone 'utc', 'YYYY') || ' ' || (raw_user_meta_data ->> 'nick')
@@ -121,16 +154,20 @@ async fn accounts_are_imported_once_with_their_passwords() {
     let eve = "select email_confirmed_at is not null and raw_app_meta_data ->> 'imported_id' = 'abc123def456ghi'
         from auth.users where email = 'eve@example.com'";
     assert_eq!(value(&owner, eve).await, "true");
-    sandbox
-        .sb(&["user", "import", "nowhere.csv"])
-        .failed(1, "error: nowhere.csv: No such file or directory (os error 2)");
+    sandbox.sb(&["user", "import", "nowhere.csv"]).failed(
+        1,
+        "error: nowhere.csv: No such file or directory (os error 2)",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_audit_log_is_checked_from_the_command_line() {
     let (sandbox, owner) = project().await;
     sandbox.sb(&["user", "add", "ana@example.com"]).succeeded();
-    let unsealed = sandbox.sb(&["audit", "verify", "--json"]).succeeded().json();
+    let unsealed = sandbox
+        .sb(&["audit", "verify", "--json"])
+        .succeeded()
+        .json();
     assert_eq!(
         unsealed,
         json!({"sealed": 0, "unsealed": 1, "first": null, "head": null, "problems": []})
@@ -143,7 +180,10 @@ async fn the_audit_log_is_checked_from_the_command_line() {
     owner.batch_execute(forged).await.unwrap();
     let output = sandbox.sb(&["audit", "verify"]);
     assert_eq!(output.code, Some(5), "{output:#?}");
-    assert!(output.stderr.contains("error: the audit log was changed"), "{output:#?}");
+    assert!(
+        output.stderr.contains("error: the audit log was changed"),
+        "{output:#?}"
+    );
     let head = sandbox.sb(&["audit", "verify", "--head", "nonsense"]);
     assert_eq!(head.code, Some(2), "{head:#?}");
 }
@@ -153,22 +193,39 @@ async fn secrets_are_rotated_from_the_command_line() {
     let (sandbox, _owner) = project().await;
     sandbox.sb(&["keygen", "init"]).succeeded();
     let states = || {
-        let list = sandbox.sb(&["secret", "status", "--json"]).succeeded().json();
-        let links = list.as_array().unwrap().iter().filter(|secret| secret["family"] == "links");
-        links.map(|secret| secret["status"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        let list = sandbox
+            .sb(&["secret", "status", "--json"])
+            .succeeded()
+            .json();
+        let links = list
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|secret| secret["family"] == "links");
+        links
+            .map(|secret| secret["status"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(states(), ["active"]);
     sandbox
         .sb(&["secret", "activate", "links"])
         .failed(1, "error: there is no secret in reserve");
-    let kid = sandbox.sb(&["secret", "rotate", "links"]).succeeded().stdout;
+    let kid = sandbox
+        .sb(&["secret", "rotate", "links"])
+        .succeeded()
+        .stdout;
     assert_eq!(states(), ["active", "standby"]);
     let activated = sandbox.sb(&["secret", "activate", "links"]).succeeded();
     assert_eq!(activated.stdout, kid);
     assert_eq!(states(), ["previous", "active"]);
     let kept = sandbox.sb(&["secret", "prune"]).succeeded();
-    assert_eq!((kept.stdout.as_str(), kept.first_line()), ("", "nothing to prune"));
-    sandbox.sb(&["secret", "prune", "links", "--force"]).succeeded();
+    assert_eq!(
+        (kept.stdout.as_str(), kept.first_line()),
+        ("", "nothing to prune")
+    );
+    sandbox
+        .sb(&["secret", "prune", "links", "--force"])
+        .succeeded();
     assert_eq!(states(), ["revoked", "active"]);
     assert_eq!(sandbox.sb(&["secret", "rotate", "nonsense"]).code, Some(2));
 }

@@ -57,12 +57,11 @@ async fn what_is_old_goes_and_what_is_not_stays() {
         .texts("select tag from auth.sessions order by tag")
         .await;
     assert_eq!(sessions, ["ends soon", "fresh", "used yesterday"]);
-    let thoughts = cron.texts("select id::text from thoughts order by id").await;
+    let thoughts = cron
+        .texts("select id::text from thoughts order by id")
+        .await;
     assert_eq!(thoughts, ["3", "4"]);
-    for table in [
-        "auth.rate_limits",
-        "auth.sign_in_failures",
-    ] {
+    for table in ["auth.rate_limits", "auth.sign_in_failures"] {
         assert_eq!(
             cron.count(&format!("select count(*) from {table}")).await,
             1,

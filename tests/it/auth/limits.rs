@@ -474,7 +474,7 @@ async fn the_tables_stay_small_and_hold_no_addresses() {
     }
     assert_eq!(app.value(counts).await, "2 11");
     app.sign_up(ANA).await.ok();
-    assert_eq!(app.value(counts).await, "2 11");
+    assert_eq!(app.value(counts).await, "3 11");
 }
 
 /// Fails when checks that never ended, because their client or node went away, are waited for for ever.

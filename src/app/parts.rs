@@ -103,6 +103,7 @@ pub(super) fn auth(
         config,
         &secret,
         context.mail.clone(),
+        context.outbound.clone(),
         extensions,
         &context.metrics,
     )?)

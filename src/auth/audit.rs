@@ -14,6 +14,9 @@ pub(super) enum Action {
     Modified,
     UpdatedPassword,
     Deleted,
+    IdentityLinked,
+    IdentityUnlinked,
+    IdentityRefused,
     ConfirmationRequested,
     RecoveryRequested,
     ReauthenticateRequested,
@@ -23,6 +26,15 @@ pub(super) enum Action {
     Confirmed,
     VerificationFailed,
     CodeSent,
+    FactorInProgress,
+    ChallengeCreated,
+    VerificationAttempted,
+    FactorUnenrolled,
+    FactorDeleted,
+    RecoveryCodesGenerated,
+    PasskeyCreated,
+    PasskeyUpdated,
+    PasskeyDeleted,
 }
 
 impl Action {
@@ -34,6 +46,9 @@ impl Action {
             Self::Modified => ("user_modified", "user"),
             Self::UpdatedPassword => ("user_updated_password", "user"),
             Self::Deleted => ("user_deleted", "team"),
+            Self::IdentityLinked => ("identity_linked", "user"),
+            Self::IdentityUnlinked => ("identity_unlinked", "user"),
+            Self::IdentityRefused => ("identity_refused", "user"),
             Self::ConfirmationRequested => ("user_confirmation_requested", "user"),
             Self::RecoveryRequested => ("user_recovery_requested", "user"),
             Self::ReauthenticateRequested => ("user_reauthenticate_requested", "user"),
@@ -43,6 +58,15 @@ impl Action {
             Self::Confirmed => ("user_confirmed", "account"),
             Self::VerificationFailed => ("verification_failed", "account"),
             Self::CodeSent => ("user_recovery_requested", "user"),
+            Self::FactorInProgress => ("factor_in_progress", "factor"),
+            Self::ChallengeCreated => ("challenge_created", "factor"),
+            Self::VerificationAttempted => ("verification_attempted", "factor"),
+            Self::FactorUnenrolled => ("factor_unenrolled", "factor"),
+            Self::FactorDeleted => ("factor_deleted", "factor"),
+            Self::RecoveryCodesGenerated => ("recovery_codes_generated", "factor"),
+            Self::PasskeyCreated => ("passkey_created", "user"),
+            Self::PasskeyUpdated => ("passkey_updated", "user"),
+            Self::PasskeyDeleted => ("passkey_deleted", "user"),
         }
     }
 }

@@ -14,12 +14,13 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
-#[expect(unused_imports, reason = "for the flows with identity providers and mails")]
+#[expect(unused_imports, reason = "for the flows with mails")]
 pub(super) use super::landing::{
     redirect_with_code, redirect_with_error, redirect_with_message, redirect_with_session,
 };
 use super::limits::{self, Limited, Origin};
 use super::model::{Client, TokenResponse};
+use super::oauth::PendingIdentity;
 use super::queries::{self, FlowRow};
 use super::secrets::token_hash;
 use super::sign_in::{self, Method};
@@ -151,7 +152,11 @@ pub(super) async fn begin(auth: &Auth, tx: &Tx, new: &NewFlow<'_>) -> Result<Uui
 ///
 /// # Errors
 /// [`AuthError::Internal`] when they were sealed under another master key.
-pub(super) fn open_secrets(auth: &Auth, flow_id: Uuid, sealed: &[u8]) -> Result<Vec<u8>, AuthError> {
+pub(super) fn open_secrets(
+    auth: &Auth,
+    flow_id: Uuid,
+    sealed: &[u8],
+) -> Result<Vec<u8>, AuthError> {
     let opened = auth.secrets().open(sealed, flow_id.as_bytes());
     opened.ok_or_else(|| AuthError::Internal("the secrets of a flow cannot be opened".to_owned()))
 }
@@ -163,6 +168,9 @@ pub(super) struct ProviderTokens {
     pub(super) access_token: Option<String>,
     /// Its refresh token.
     pub(super) refresh_token: Option<String>,
+    /// What is linked by the exchange.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) identity: Option<PendingIdentity>,
 }
 
 /// Ends a flow that began with a challenge: the code to put into the query of the redirect.
@@ -177,11 +185,11 @@ pub(super) async fn issue_code(
     tokens: Option<&ProviderTokens>,
 ) -> Result<String, AuthError> {
     let (code, now) = (random_token::<32>(), auth.clock().now());
-    let code_hash = token_hash(&code);
     let sealed = tokens.map(|tokens| {
         let plain = serde_json::to_vec(tokens).expect("tokens are JSON");
         auth.secrets().seal(&plain, flow_id.as_bytes())
     });
+    let code_hash = token_hash(&code);
     let set = queries::set_code(
         tx,
         (flow_id, user_id),
@@ -227,21 +235,30 @@ pub(super) async fn exchange(
             return Ok(None);
         };
         let method = Method::from_text(&flow.method).unwrap_or(Method::OAuth);
+        let mut tokens = provider_tokens(auth, &flow)?;
+        if let Some(identity) = tokens.identity.take() {
+            identity.link(auth, &tx, flow.user_id, client).await?;
+        }
         let opened = sign_in::open(auth, &tx, flow.user_id, method, client).await?;
-        Ok::<_, AuthError>(Some((opened, flow)))
+        Ok::<_, AuthError>(Some((opened, tokens)))
     };
     let exchanged = exchanged.await;
-    let Some((opened, flow)) = tx.finish(exchanged).await? else {
+    let Some((opened, tokens)) = tx.finish(exchanged).await? else {
         return Err(refusal(auth, &code_hash).await?);
     };
     let mut answer = sign_in::answer(auth, opened).await?;
-    if let Some(sealed) = &flow.secrets {
-        let plain = open_secrets(auth, flow.id, sealed)?;
-        let tokens: ProviderTokens = serde_json::from_slice(&plain).unwrap_or_default();
-        answer.provider_token = tokens.access_token;
-        answer.provider_refresh_token = tokens.refresh_token;
-    }
+    answer.provider_token = tokens.access_token;
+    answer.provider_refresh_token = tokens.refresh_token;
     Ok(answer)
+}
+
+/// What a provider gave, if one was asked.
+fn provider_tokens(auth: &Auth, flow: &queries::Exchanged) -> Result<ProviderTokens, AuthError> {
+    let Some(sealed) = &flow.secrets else {
+        return Ok(ProviderTokens::default());
+    };
+    let plain = open_secrets(auth, flow.id, sealed)?;
+    Ok(serde_json::from_slice(&plain).unwrap_or_default())
 }
 
 /// Why a code was not exchanged.
@@ -273,7 +290,10 @@ mod tests {
         let parse = |challenge, method| Challenge::parse(&strict, challenge, method);
         for method in ["s256", "S256"] {
             let challenge = parse(Some(VALUE), Some(method)).unwrap().unwrap();
-            assert_eq!((challenge.value.as_str(), challenge.method()), (VALUE, "s256"));
+            assert_eq!(
+                (challenge.value.as_str(), challenge.method()),
+                (VALUE, "s256")
+            );
         }
         assert_eq!(parse(None, None).unwrap(), None);
         assert_eq!(parse(Some(""), Some("")).unwrap(), None);
@@ -286,9 +306,15 @@ mod tests {
             (Some(VALUE), Some("none")),
             (Some(&VALUE[1..]), Some("s256")),
             (Some(long.as_str()), Some("s256")),
-            (Some("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw+cM"), Some("s256")),
+            (
+                Some("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw+cM"),
+                Some("s256"),
+            ),
         ] {
-            assert!(parse(challenge, method).is_err(), "{challenge:?} {method:?}");
+            assert!(
+                parse(challenge, method).is_err(),
+                "{challenge:?} {method:?}"
+            );
         }
         let lenient = config::Auth {
             allow_pkce_plain: true,

@@ -10,7 +10,11 @@ use super::model::TokenResponse;
 use crate::http::ApiError;
 
 /// With a session, for a flow that began without a challenge. `kind` is the type of a mailed link.
-pub(super) fn redirect_with_session(target: &Url, tokens: &TokenResponse, kind: Option<&str>) -> String {
+pub(super) fn redirect_with_session(
+    target: &Url,
+    tokens: &TokenResponse,
+    kind: Option<&str>,
+) -> String {
     let mut fragment = Serializer::new(String::new());
     fragment
         .append_pair("access_token", &tokens.access_token)
@@ -103,7 +107,10 @@ mod tests {
             "https://site.example/cb?next=%2Fa+b&sb_flow_id=7&x&code=c0de"
         );
         let app = Url::parse("myapp://callback").unwrap();
-        assert_eq!(redirect_with_code(&app, "c0de"), "myapp://callback?code=c0de");
+        assert_eq!(
+            redirect_with_code(&app, "c0de"),
+            "myapp://callback?code=c0de"
+        );
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(super) enum Limited {
     SignUp,
     /// Anonymous sign-in.
     Anonymous,
+    /// A sign-in with an identity provider that begins.
+    OAuth,
     /// `/otp`, and typed codes.
     Otp,
     /// `/magiclink`.
@@ -41,6 +43,8 @@ pub(super) enum Limited {
     Recover,
     /// Links, and what else sends mails.
     Confirm,
+    /// Challenges and answers of second factors and passkeys.
+    Mfa,
 }
 
 impl Limited {
@@ -49,10 +53,12 @@ impl Limited {
             Self::Token => "token",
             Self::SignUp => "signup",
             Self::Anonymous => "anonymous",
+            Self::OAuth => "oauth",
             Self::Otp => "otp",
             Self::MagicLink => "magiclink",
             Self::Recover => "recover",
             Self::Confirm => "confirm",
+            Self::Mfa => "mfa",
         }
     }
 
@@ -60,10 +66,12 @@ impl Limited {
         match self {
             Self::Token => settings.rate_limit_token_per_window,
             Self::SignUp => settings.rate_limit_signup_per_window,
+            Self::OAuth => settings.rate_limit_oauth_per_window,
             Self::Otp => settings.rate_limit_otp_per_window,
             Self::MagicLink => settings.rate_limit_magiclink_per_window,
             Self::Recover => settings.rate_limit_recover_per_window,
             Self::Confirm => settings.rate_limit_confirm_per_window,
+            Self::Mfa => settings.rate_limit_mfa_per_window,
             Self::Anonymous => settings.rate_limit_anonymous_per_hour,
         }
     }

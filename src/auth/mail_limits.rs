@@ -24,7 +24,9 @@ pub(super) async fn count_mail(auth: &Auth, address: &Email) -> Result<(), AuthE
     }
     let interval = TimeDelta::seconds(settings.mail_interval_seconds.into());
     let hour = TimeDelta::hours(1);
-    let per_hour = i32::try_from(settings.mails_per_hour).unwrap_or(i32::MAX).max(1);
+    let per_hour = i32::try_from(settings.mails_per_hour)
+        .unwrap_or(i32::MAX)
+        .max(1);
     let limits = [
         ("mail interval", interval, interval),
         ("mails per hour", hour / per_hour, hour),
@@ -71,7 +73,12 @@ pub(super) async fn begin_guess(auth: &Auth, tx: &Tx, address: &str) -> Result<G
 }
 
 /// The key holds the settings too: under other ones the buckets of before mean nothing.
-fn bucket(auth: &Auth, kind: &str, address: &str, (step, window): (TimeDelta, TimeDelta)) -> Bucket {
+fn bucket(
+    auth: &Auth,
+    kind: &str,
+    address: &str,
+    (step, window): (TimeDelta, TimeDelta),
+) -> Bucket {
     let key = format!("{step} {window} {address}");
     Bucket {
         key: auth.limits().hash(kind, key.as_bytes()),

@@ -30,8 +30,11 @@ mod landing;
 mod limits;
 mod mail_limits;
 mod metadata;
+mod mfa;
 mod model;
+mod oauth;
 mod one_time_token;
+mod passkeys;
 mod password;
 mod password_rules;
 mod phone;
@@ -46,6 +49,7 @@ mod signup;
 mod sync_hooks;
 mod token;
 mod user;
+mod webauthn;
 
 use std::sync::Arc;
 
@@ -55,7 +59,7 @@ pub use admin::{ListUsers, NewAccount, add_user, list_users, remove_user};
 pub use claims::{ClaimsContext, ClaimsProvider};
 pub use error::AuthError;
 pub use hooks::{AfterHook, Extensions, Hook, HookContext, HookRejection, UserEvent};
-pub use model::{Client, Identity, TokenResponse, User, UserPage};
+pub use model::{Client, Factor, Identity, TokenResponse, User, UserPage};
 pub use password_rules::WeakPassword;
 pub use routes::router;
 pub use sync_hooks::{
@@ -68,7 +72,6 @@ use crate::db::{Db, DbError, SqlState};
 use crate::http::Outbound;
 use crate::jobs::Handlers;
 use crate::mail::Mailer;
-use crate::net::Network;
 use crate::telemetry::Metrics;
 
 /// Signs access tokens and knows the public keys; `app.rs` passes the key ring's functions.
@@ -103,15 +106,16 @@ struct Inner {
     limits: limits::Limits,
     secrets: secrets::Secrets,
     mailer: Mailer,
-    extensions: Extensions,
-    /// Calls addresses that the project chose.
     outbound: Outbound,
+    oauth: oauth::OAuth,
+    mfa_secrets: mfa::Secrets,
+    extensions: Extensions,
     passwords: password::Passwords,
 }
 
 impl Auth {
-    /// Builds the service. `secret` authenticates refresh tokens and hides addresses in the tables of the limits; it must
-    /// be the same on all nodes.
+    /// Builds the service. `secret` authenticates refresh tokens, hides addresses in the tables of the limits and seals
+    /// what second factors are made of; it must be the same on all nodes.
     ///
     /// # Errors
     /// [`AuthError::Internal`] when the settings of argon2 or the allow list of redirects cannot be used.
@@ -126,14 +130,13 @@ impl Auth {
         config: config::Handle,
         secret: &[u8; 32],
         mailer: Mailer,
+        outbound: Outbound,
         mut extensions: Extensions,
         metrics: &Metrics,
     ) -> Result<Self, AuthError> {
         let settings = config.current();
         redirect::check(&settings)?;
         let passwords = password::Passwords::new(&settings.auth, metrics)?;
-        let allow = settings.outbound.allow.iter();
-        let outbound = Outbound::new(allow.filter_map(|text| Network::parse(text)).collect());
         extensions.targets = Some(sync_hooks::Targets::new(
             db.clone(),
             outbound.clone(),
@@ -149,8 +152,10 @@ impl Auth {
             limits: limits::Limits::new(secret),
             secrets: secrets::Secrets::new(secret),
             mailer,
-            extensions,
             outbound,
+            oauth: oauth::OAuth::default(),
+            mfa_secrets: mfa::Secrets::new(secret),
+            extensions,
             passwords,
         }));
         auth.mailer()
@@ -192,12 +197,21 @@ impl Auth {
         &self.0.mailer
     }
 
-    fn extensions(&self) -> &Extensions {
-        &self.0.extensions
-    }
-
+    /// Calls addresses outside.
     fn outbound(&self) -> &Outbound {
         &self.0.outbound
+    }
+
+    fn oauth(&self) -> &oauth::OAuth {
+        &self.0.oauth
+    }
+
+    fn mfa_secrets(&self) -> &mfa::Secrets {
+        &self.0.mfa_secrets
+    }
+
+    fn extensions(&self) -> &Extensions {
+        &self.0.extensions
     }
 
     fn passwords(&self) -> &password::Passwords {

@@ -287,7 +287,9 @@ pub(super) async fn use_code(
     let now = auth.clock().now();
     let tried = queries::try_codes(tx, address, &types, MAX_ATTEMPTS, now).await?;
     // All are compared, so that the time tells nothing of which one it was.
-    let fitting = tried.into_iter().filter(|found| fits(auth, found, address, code));
+    let fitting = tried
+        .into_iter()
+        .filter(|found| fits(auth, found, address, code));
     let Some(found) = fitting.fold(None, |first, found| first.or(Some(found))) else {
         return Ok(None);
     };

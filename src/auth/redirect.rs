@@ -236,8 +236,10 @@ fn host_pattern(text: &str) -> Option<String> {
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'*'))
     };
     let is_fixed = |label: &&str| !label.contains('*');
-    (fixed > 0 && labels.iter().all(|l| is_label(&l)) && labels[fixed..].iter().all(|l| is_fixed(&l)))
-        .then(|| text.to_ascii_lowercase())
+    (fixed > 0
+        && labels.iter().all(|l| is_label(&l))
+        && labels[fixed..].iter().all(|l| is_fixed(&l)))
+    .then(|| text.to_ascii_lowercase())
 }
 
 fn host_matches(pattern: &str, host: &str) -> bool {
@@ -296,7 +298,10 @@ mod tests {
                 "https://*.preview.example/**,https://exact.example/cb,https://app-*.team.example/x/*,http://localhost:3000/**,myapp://callback",
             ),
             ("auth.magic_link_redirect_origins", "https://mail.example"),
-            ("auth.redirect_strict", if strict { "true" } else { "false" }),
+            (
+                "auth.redirect_strict",
+                if strict { "true" } else { "false" },
+            ),
         ];
         let flags = flags.map(|(name, value)| (name.to_owned(), value.to_owned()));
         Config::load(Sources {
@@ -312,23 +317,51 @@ mod tests {
         for (wanted, target) in [
             ("", "https://site.example/app"),
             ("https://site.example", "https://site.example/"),
-            ("https://site.example:443/x?a=1&b=%20c", "https://site.example:443/x?a=1&b=%20c"),
+            (
+                "https://site.example:443/x?a=1&b=%20c",
+                "https://site.example:443/x?a=1&b=%20c",
+            ),
             ("HTTPS://SITE.example/x", "https://site.example/x"),
             ("https://site.example/x#fragment", "https://site.example/x"),
-            ("https://site.example/x?sb_flow_id=7&code=old", "https://site.example/x?sb_flow_id=7&code=old"),
-            ("https://site.example/x?redirect_to=https://evil.example", "https://site.example/x?redirect_to=https://evil.example"),
-            ("https://pr-7.preview.example/deep/path.html", "https://pr-7.preview.example/deep/path.html"),
-            ("https://exact.example/cb?next=%2Fhome", "https://exact.example/cb?next=%2Fhome"),
-            ("https://app-7.team.example/x/y", "https://app-7.team.example/x/y"),
+            (
+                "https://site.example/x?sb_flow_id=7&code=old",
+                "https://site.example/x?sb_flow_id=7&code=old",
+            ),
+            (
+                "https://site.example/x?redirect_to=https://evil.example",
+                "https://site.example/x?redirect_to=https://evil.example",
+            ),
+            (
+                "https://pr-7.preview.example/deep/path.html",
+                "https://pr-7.preview.example/deep/path.html",
+            ),
+            (
+                "https://exact.example/cb?next=%2Fhome",
+                "https://exact.example/cb?next=%2Fhome",
+            ),
+            (
+                "https://app-7.team.example/x/y",
+                "https://app-7.team.example/x/y",
+            ),
             ("http://localhost:3000/", "http://localhost:3000/"),
             ("myapp://callback", "myapp://callback"),
             ("myapp://callback/?a=1", "myapp://callback/?a=1"),
-            ("https://mail.example/any/path", "https://mail.example/any/path"),
+            (
+                "https://mail.example/any/path",
+                "https://mail.example/any/path",
+            ),
         ] {
             let expected = Url::parse(target).unwrap();
-            assert_eq!(super::target(&config, Some(wanted)).unwrap(), expected, "{wanted}");
+            assert_eq!(
+                super::target(&config, Some(wanted)).unwrap(),
+                expected,
+                "{wanted}"
+            );
         }
-        assert_eq!(super::target(&config, None).unwrap().as_str(), "https://site.example/app");
+        assert_eq!(
+            super::target(&config, None).unwrap().as_str(),
+            "https://site.example/app"
+        );
     }
 
     /// The matrix of open redirects. Each group fails without: the comparison of parts, the check that text and meaning
@@ -405,7 +438,10 @@ mod tests {
             "?x",
         ] {
             let refused = super::target(&strict, Some(wanted));
-            assert!(matches!(refused, Err(AuthError::RedirectRefused(_))), "{wanted}: {refused:?}");
+            assert!(
+                matches!(refused, Err(AuthError::RedirectRefused(_))),
+                "{wanted}: {refused:?}"
+            );
             let site = super::target(&lenient, Some(wanted)).unwrap();
             assert_eq!(site.as_str(), "https://site.example/app", "{wanted}");
         }
@@ -449,7 +485,11 @@ mod tests {
         ] {
             assert_eq!(Pattern::parse(text), None, "{text}");
         }
-        for text in ["https://*.example.com/**", "http://localhost:*/**", "http://[::1]:3000/**"] {
+        for text in [
+            "https://*.example.com/**",
+            "http://localhost:*/**",
+            "http://[::1]:3000/**",
+        ] {
             assert!(Pattern::parse(text).is_some(), "{text}");
         }
         assert!(Pattern::origin("https://a.example/x").is_none());

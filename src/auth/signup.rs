@@ -224,13 +224,15 @@ async fn store_in(
     Ok(user)
 }
 
-/// Inserts the user and an identity for each way in which it can sign in.
+/// Inserts the user and an identity for each way in which it can sign in. The identity of a sign-up that is let in at once
+/// says that nobody has proven the address yet, which matters when its owner comes by another way.
 pub(super) async fn insert_with_identities(tx: &Tx, new: &NewUser<'_>) -> Result<(), AuthError> {
     if queries::insert_user(tx, new).await.map_err(saving)? == 0 {
         return Err(suppressed("a trigger suppressed the new user"));
     }
+    let is_proven = new.email_confirmed && !new.signs_in;
     for (provider, address, verified) in [
-        ("email", new.email, new.email_confirmed),
+        ("email", new.email, is_proven),
         ("phone", new.phone, new.phone_confirmed),
     ] {
         if let Some(address) = address {
@@ -321,6 +323,7 @@ pub(super) fn unsaved(new: &NewUser<'_>) -> User {
         app_metadata: members(new.app_metadata),
         user_metadata: members(new.user_metadata),
         identities: Vec::new(),
+        factors: Vec::new(),
         created_at: new.at,
         updated_at: new.at,
         banned_until: None,

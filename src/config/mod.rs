@@ -6,6 +6,7 @@
 
 mod auth_hooks;
 pub mod cron;
+pub mod external;
 mod postgrest;
 mod secret;
 pub mod section;
@@ -20,8 +21,8 @@ pub use auth_hooks::{AuthHooks, HookTarget, SigningKey};
 pub use secret::Secret;
 use section::{Effective, Field, Layers, Origin, Raw};
 pub use sections::{
-    Algorithm, Auth, CaptchaProvider, CronBackend, Database, DefaultGrants, Jobs, Jwt, Log,
-    LogFormat, Mail, MailBackend, Outbound, Rest, Security, Server, Stack, VerifyGet,
+    Algorithm, Auth, CaptchaProvider, CronBackend, Database, DefaultGrants, Jobs, Jwt, Linking,
+    Log, LogFormat, Mail, MailBackend, Outbound, Rest, Security, Server, Stack, VerifyGet,
 };
 
 /// Every effective setting.
@@ -41,6 +42,8 @@ pub struct Config {
     pub auth: Auth,
     /// `[auth.hook.NAME]`
     pub auth_hooks: AuthHooks,
+    /// `[auth.external.NAME]`
+    pub external: Vec<external::External>,
     /// `[jobs]`
     pub jobs: Jobs,
     /// `[mail]`
@@ -109,8 +112,9 @@ impl Config {
     /// Layers `sources` (defaults < `sb.toml` < `.env` < environment < flags) and checks every value.
     pub fn load(sources: Sources) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
-        let (layers, postgrest, cron) = layers(&sources, &mut problems);
+        let (layers, postgrest, cron, raw_external) = layers(&sources, &mut problems);
         let mut effective = Vec::new();
+        let external = external::load(&raw_external, &mut effective, &mut problems);
         let config = Self {
             project_dir: sources.project_dir,
             server: Server::load(&layers, &mut effective, &mut problems),
@@ -119,6 +123,7 @@ impl Config {
             jwt: Jwt::load(&layers, &mut effective, &mut problems),
             auth: Auth::load(&layers, &mut effective, &mut problems),
             auth_hooks: AuthHooks::load(&layers, &mut effective, &mut problems),
+            external,
             jobs: Jobs::load(&layers, &mut effective, &mut problems),
             mail: Mail::load(&layers, &mut effective, &mut problems),
             outbound: Outbound::load(&layers, &mut effective, &mut problems),
@@ -220,6 +225,7 @@ impl Config {
             jwt: self.jwt.with_live_of(&next.jwt),
             auth: self.auth.with_live_of(&next.auth),
             auth_hooks: self.auth_hooks.with_live_of(&next.auth_hooks),
+            external: next.external.clone(),
             jobs: self.jobs.with_live_of(&next.jobs),
             mail: self.mail.with_live_of(&next.mail),
             outbound: self.outbound.with_live_of(&next.outbound),
@@ -344,6 +350,7 @@ impl Config {
                 "refresh_per_window",
                 self.auth.rate_limit_refresh_per_window,
             ),
+            ("oauth_per_window", self.auth.rate_limit_oauth_per_window),
         ] {
             if value == 0 {
                 problems.push(format!(
@@ -405,12 +412,19 @@ impl Handle {
 fn layers(
     sources: &Sources,
     problems: &mut Vec<String>,
-) -> (Layers, postgrest::Settings, Option<Vec<cron::Cron>>) {
+) -> (
+    Layers,
+    postgrest::Settings,
+    Option<Vec<cron::Cron>>,
+    external::RawExternal,
+) {
     let mut layers = Layers::new();
+    let mut external = external::RawExternal::new();
     let mut cron = None;
     let mut postgrest = postgrest::Settings::new();
     if let Some(text) = &sources.toml {
-        cron = Some(read_toml(text, &mut layers, &mut postgrest, problems));
+        let read = (&mut layers, &mut postgrest, &mut external);
+        cron = Some(read_toml(text, read, problems));
     }
     let dotenv = sources
         .dotenv
@@ -419,27 +433,29 @@ fn layers(
         .unwrap_or_default();
     for (name, value) in dotenv {
         let origin = Origin::DotEnv(name.clone());
+        external::read_env(&name, &value, &origin, &mut external);
         read_env(&name, value, origin, &mut layers, &mut postgrest);
     }
     for (name, value) in &sources.env {
-        read_env(
-            name,
-            value.clone(),
-            Origin::Env(name.clone()),
-            &mut layers,
-            &mut postgrest,
-        );
+        let origin = Origin::Env(name.clone());
+        external::read_env(name, value, &origin, &mut external);
+        read_env(name, value.clone(), origin, &mut layers, &mut postgrest);
     }
     for (path, value) in &sources.flags {
-        layers.insert(path.clone(), (Raw::Text(value.clone()), Origin::Flag));
+        if !external::read_flag(path, value, &mut external) {
+            layers.insert(path.clone(), (Raw::Text(value.clone()), Origin::Flag));
+        }
     }
-    (layers, postgrest, cron)
+    (layers, postgrest, cron, external)
 }
 
 fn read_toml(
     text: &str,
-    layers: &mut Layers,
-    postgrest: &mut postgrest::Settings,
+    (layers, postgrest, external): (
+        &mut Layers,
+        &mut postgrest::Settings,
+        &mut external::RawExternal,
+    ),
     problems: &mut Vec<String>,
 ) -> Vec<cron::Cron> {
     let mut schedules = Vec::new();
@@ -458,7 +474,8 @@ fn read_toml(
             schedules = cron::read(&content, problems);
             continue;
         }
-        read_section(&section, &content, layers, postgrest, problems);
+        let read = (&mut *layers, &mut *postgrest, &mut *external);
+        read_section(&section, &content, read, problems);
     }
     schedules
 }
@@ -468,8 +485,11 @@ fn read_toml(
 fn read_section(
     section: &str,
     content: &toml::Value,
-    layers: &mut Layers,
-    postgrest: &mut postgrest::Settings,
+    (layers, postgrest, external): (
+        &mut Layers,
+        &mut postgrest::Settings,
+        &mut external::RawExternal,
+    ),
     problems: &mut Vec<String>,
 ) {
     let fields: Vec<_> = Config::fields()
@@ -488,10 +508,13 @@ fn read_section(
     };
     for (key, value) in content {
         let inner = format!("{section}.{key}");
-        if fields.iter().any(|field| field.key == key) {
+        if inner == "auth.external" {
+            external::read_toml(value, external, problems);
+        } else if fields.iter().any(|field| field.key == key) {
             layers.insert(inner, (Raw::Toml(value.clone()), Origin::File));
         } else if value.is_table() && (holds_sections(&inner) || holds_sections(section)) {
-            read_section(&inner, value, layers, postgrest, problems);
+            let read = (&mut *layers, &mut *postgrest, &mut *external);
+            read_section(&inner, value, read, problems);
         } else if let Some(name) = postgrest::name(key).filter(|_| section == "rest") {
             match postgrest::text(value) {
                 Some(text) => drop(postgrest.insert(name.to_owned(), (text, Origin::File))),

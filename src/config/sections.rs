@@ -132,6 +132,18 @@ words! {
 }
 
 words! {
+    /// What becomes of an account when a provider vouches for its address.
+    Linking {
+        /// The identity joins it.
+        Auto = "auto",
+        /// The user signs in as before and links it.
+        Ask = "ask",
+        /// It does not join by its address.
+        Never = "never",
+    }
+}
+
+words! {
     /// What opening a mailed link does.
     VerifyGet {
         /// A page with a button.
@@ -212,6 +224,8 @@ section! {
         [live] rate_limit_token_per_window: u32 = 30, "AUTH_RATE_LIMIT_TOKEN_PER_WINDOW";
         /// Sign-ups per window and address, on all nodes together.
         [live] rate_limit_signup_per_window: u32 = 30, "AUTH_RATE_LIMIT_SIGNUP_PER_WINDOW";
+        /// Challenges and answers of second factors and passkeys per window and address, on all nodes together.
+        [live] rate_limit_mfa_per_window: u32 = 30, "AUTH_RATE_LIMIT_MFA_PER_WINDOW";
         /// Refreshes per window and address, on each node; more are answered 503, which keeps clients signed in.
         [live] rate_limit_refresh_per_window: u32 = 150, "AUTH_RATE_LIMIT_REFRESH_PER_WINDOW";
         /// Where links and sign-ins may lead besides `server.site_url`: addresses such as `https://*.example.com/**` (`*` is a part of a host name or path, `**` any path), or exactly as `myapp://callback`.
@@ -258,6 +272,42 @@ section! {
         [live] rate_limit_recover_per_window: u32 = 30, "AUTH_RATE_LIMIT_RECOVER_PER_WINDOW";
         /// The same for links, `/resend`, `/reauthenticate` and changes of address.
         [live] rate_limit_confirm_per_window: u32 = 30, "AUTH_RATE_LIMIT_CONFIRM_PER_WINDOW";
+        /// An identity provider vouches for the address of an account: `"auto"`, the identity joins the account; `"ask"`, the user signs in as before and links it; `"never"`. An account whose address nobody has confirmed is emptied before its owner gets it.
+        [live] linking: Linking = Linking::Auto, "AUTH_LINKING";
+        /// Signed-in users may link and unlink identities.
+        [live] manual_linking: bool = false, "AUTH_MANUAL_LINKING";
+        /// Linking an identity needs PKCE, with which nobody can be made to link an identity to somebody else's account.
+        [live] link_requires_pkce: bool = false, "AUTH_LINK_REQUIRES_PKCE";
+        /// Seconds an identity provider has to answer.
+        [live] external_timeout_s: u32 = 10, "AUTH_EXTERNAL_TIMEOUT_S";
+        /// Sign-ins with a provider begun per window and address, on all nodes together.
+        [live] rate_limit_oauth_per_window: u32 = 60, "AUTH_RATE_LIMIT_OAUTH_PER_WINDOW";
+        /// Users can enrol authenticator apps (TOTP).
+        [live] mfa_totp_enroll_enabled: bool = true, "AUTH_MFA_TOTP_ENROLL_ENABLED";
+        /// Codes of enrolled authenticator apps are accepted.
+        [live] mfa_totp_verify_enabled: bool = true, "AUTH_MFA_TOTP_VERIFY_ENABLED";
+        /// Users can enrol security keys and platform authenticators as second factors.
+        [live] mfa_webauthn_enroll_enabled: bool = true, "AUTH_MFA_WEBAUTHN_ENROLL_ENABLED";
+        /// Enrolled security keys and platform authenticators are accepted as second factors.
+        [live] mfa_webauthn_verify_enabled: bool = true, "AUTH_MFA_WEBAUTHN_VERIFY_ENABLED";
+        /// Users with a second factor can make recovery codes.
+        [live] mfa_recovery_codes_enroll_enabled: bool = true, "AUTH_MFA_RECOVERY_CODES_ENROLL_ENABLED";
+        /// Recovery codes are accepted.
+        [live] mfa_recovery_codes_verify_enabled: bool = true, "AUTH_MFA_RECOVERY_CODES_VERIFY_ENABLED";
+        /// Second factors a user may have, recovery codes aside.
+        [live] mfa_max_factors: usize = 10, "AUTH_MFA_MAX_FACTORS";
+        /// Users can register passkeys and sign in with them.
+        [live] passkeys_enabled: bool = true, "AUTH_PASSKEYS_ENABLED";
+        /// Passkeys a user may have.
+        [live] passkeys_max: usize = 10, "AUTH_PASSKEYS_MAX";
+        /// A sign-in with a passkey counts as two factors (aal2): the authenticator is one, and it has asked for a PIN or a biometric. Supabase counts it as one.
+        [live] passkey_is_aal2: bool = true, "AUTH_PASSKEY_IS_AAL2";
+        /// The domain that passkeys and security keys belong to; changing it makes all of them useless. Default: the host of `server.site_url`.
+        [live] webauthn_rp_id: Option<String> = None, "AUTH_WEBAUTHN_RP_ID";
+        /// What authenticators call the site. Default: the domain.
+        [live] webauthn_rp_name: Option<String> = None, "AUTH_WEBAUTHN_RP_NAME";
+        /// Origins whose pages may use them, on that domain or below it. Default: the origin of `server.site_url`. For the domain `localhost` any port will do.
+        [live] webauthn_rp_origins: Vec<String> = Vec::new(), "AUTH_WEBAUTHN_RP_ORIGINS";
         /// Days that entries of the audit log are kept.
         audit_retention_days: u16 = 90, "AUTH_AUDIT_RETENTION_DAYS";
     }

@@ -91,8 +91,7 @@ impl Mailer {
         let envelope = self.0.seal.close(Uuid::new_v4(), mail)?;
         let envelope = serde_json::to_value(envelope).expect("an envelope is JSON");
         let at_a_time = self.0.config.current().mail.smtp_concurrency.max(1);
-        let (id, queue) =
-            queries::enqueue(tx, &envelope, mail.user_id, at_a_time.into()).await?;
+        let (id, queue) = queries::enqueue(tx, &envelope, mail.user_id, at_a_time.into()).await?;
         self.0.jobs.wake_after_commit(tx, queue);
         Ok(id)
     }
@@ -113,7 +112,9 @@ fn check(mail: &NewMail) -> Result<(), MailError> {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if mail.template.is_empty() || mail.template.len() > 64 || !mail.template.bytes().all(is_plain)
     {
-        return Err(MailError::Template(mail.template.chars().take(64).collect()));
+        return Err(MailError::Template(
+            mail.template.chars().take(64).collect(),
+        ));
     }
     match mail.to.parse::<Address>() {
         Ok(_) => Ok(()),

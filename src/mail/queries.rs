@@ -17,8 +17,6 @@ pub(super) async fn enqueue(
     select e.id
          , e.queue
       from mail.enqueue($1, $2, $3) as e";
-    let row = tx
-        .query_one(sql, &[envelope, &user_id, &at_a_time])
-        .await?;
+    let row = tx.query_one(sql, &[envelope, &user_id, &at_a_time]).await?;
     Ok((row.get("id"), row.get("queue")))
 }

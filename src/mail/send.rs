@@ -19,9 +19,11 @@ const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
 pub(super) fn add_to(mailer: &Mailer, handlers: Handlers) -> Handlers {
     let mailer = mailer.clone();
-    let kind = Kind::new(NAME)
-        .max_attempts(MOST_ATTEMPTS)
-        .backoff(Backoff::Exponential, FIRST_PAUSE, LONGEST_PAUSE);
+    let kind = Kind::new(NAME).max_attempts(MOST_ATTEMPTS).backoff(
+        Backoff::Exponential,
+        FIRST_PAUSE,
+        LONGEST_PAUSE,
+    );
     handlers.add(kind, move |context, payload| {
         let mailer = mailer.clone();
         async move { run(&mailer, &context, &payload).await }

@@ -59,4 +59,3 @@ pub(super) async fn ensure(
         None => sign_up::without_password(auth, email, data, client).await,
     }
 }
-

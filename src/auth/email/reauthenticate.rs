@@ -97,13 +97,8 @@ pub(in crate::auth) async fn check_nonce(
     let email = Email::parse(&user.email).ok();
     let address = email.as_ref().map_or("", Email::as_str);
     let tx = auth.db().auth().begin().await?;
-    let used = one_time_token::use_code(
-        auth,
-        &tx,
-        &[Purpose::Reauthentication],
-        (address, nonce),
-    )
-    .await;
+    let used =
+        one_time_token::use_code(auth, &tx, &[Purpose::Reauthentication], (address, nonce)).await;
     let used = tx.finish(used).await?;
     match used.filter(|used| used.user_id == user.id) {
         Some(_) => Ok(()),

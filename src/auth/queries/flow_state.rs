@@ -134,7 +134,13 @@ pub(in crate::auth) async fn set_code(
     tx.execute(
         sql,
         &[
-            &flow_id, &user_id, &code_hash, &method, &secrets, &at, &expires_at,
+            &flow_id,
+            &user_id,
+            &code_hash,
+            &method,
+            &secrets,
+            &at,
+            &expires_at,
         ],
     )
     .await

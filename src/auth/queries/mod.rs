@@ -39,7 +39,8 @@ macro_rules! user_columns {
             banned_until!(),
             "
        , u.deleted_at
-       , u.is_anonymous"
+       , u.is_anonymous
+       , u.factors"
         )
     };
 }
@@ -61,8 +62,11 @@ mod anonymous;
 mod email;
 mod flow_state;
 mod limits;
+pub(super) mod mfa;
+pub(super) mod oauth;
 mod one_time_tokens;
 mod phone;
+pub(super) mod passkeys;
 mod refresh;
 mod rows;
 mod session;
@@ -79,7 +83,7 @@ pub(super) use email::{
     request_mail, stamp_sent,
 };
 pub(super) use flow_state::{
-    FlowRow, FoundFlow, exchange_code, find_code, insert_flow, set_code, take_flow,
+    Exchanged, FlowRow, FoundFlow, exchange_code, find_code, insert_flow, set_code, take_flow,
 };
 pub(super) use limits::{
     Admission, AttemptKey, Bucket, begin_attempt, end_attempt, forget_accounts, forget_failures,
@@ -100,8 +104,9 @@ pub(super) use session::{
 pub(super) use sync_hooks::run_hook;
 pub(super) use user::{
     Credentials, Device, LiveSession, NewUser, UserChange, count_users, delete_user,
-    find_credentials, find_credentials_by_email, find_credentials_by_phone, find_user, insert_user,
-    list_users, read_user, soft_delete_user, update_user, write_identity,
+    find_credentials, find_credentials_by_email, find_credentials_by_phone, find_user,
+    find_user_in, insert_user, list_users, read_user, soft_delete_user, update_user,
+    write_identity,
 };
 
 use super::model::Client;

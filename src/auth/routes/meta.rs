@@ -5,23 +5,28 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
-use crate::auth::{Auth, phone};
+use crate::auth::{Auth, oauth, phone};
 use crate::http::Json;
 
 /// `GET /settings`: what a sign-in form may offer.
 pub(super) async fn settings(State(auth): State<Auth>) -> Json<Value> {
     let config = auth.config();
+    let mut external = json!({
+        "email": true,
+        "phone": phone::is_enabled(&auth),
+        "anonymous_users": config.auth.anonymous_enabled,
+    });
+    for (name, is_enabled) in oauth::providers(&config) {
+        external[name] = is_enabled.into();
+    }
     Json(json!({
-        "external": {
-            "email": true,
-            "phone": phone::is_enabled(&auth),
-            "anonymous_users": config.auth.anonymous_enabled,
-        },
+        "external": external,
         "disable_signup": config.auth.disable_signup,
         "mailer_autoconfirm": !config.auth.require_email_confirmation,
         "phone_autoconfirm": config.auth.sms_autoconfirm,
         "sms_provider": "",
         "saml_enabled": false,
+        "passkeys_enabled": config.auth.passkeys_enabled,
     }))
 }
 

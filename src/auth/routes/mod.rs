@@ -1,7 +1,7 @@
 //! From HTTP to the services and back.
 
 mod admin_users;
-mod bearer;
+pub(super) mod bearer;
 mod captcha;
 mod logout;
 mod mail;
@@ -40,8 +40,11 @@ pub fn router(auth: Auth) -> Router {
                 .put(admin_users::update)
                 .delete(admin_users::delete),
         )
+        .merge(super::oauth::routes())
         .merge(mail::routes())
         .merge(verify::routes())
+        .merge(super::mfa::routes())
+        .merge(super::passkeys::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(auth.clone(), captcha::layer))

@@ -117,7 +117,14 @@ async fn open_email_change(
     origin: Origin,
     Query(link): Query<Link>,
 ) -> Result<Response, ApiError> {
-    show(&auth, &method, link.of_kind("email_change"), &client, origin).await
+    show(
+        &auth,
+        &method,
+        link.of_kind("email_change"),
+        &client,
+        origin,
+    )
+    .await
 }
 
 /// `HEAD` never uses a link up, whatever `GET` does.
@@ -142,7 +149,10 @@ async fn show(
     let fields = [
         ("token", link.token.as_str()),
         ("type", link.kind.as_str()),
-        ("redirect_to", link.redirect_to.as_deref().unwrap_or_default()),
+        (
+            "redirect_to",
+            link.redirect_to.as_deref().unwrap_or_default(),
+        ),
     ];
     let action = format!("{}/auth/v1/verify/link", path_of(&config.api_url()));
     Ok(page::confirm(&link.kind, &action, &fields, &target))
@@ -230,7 +240,9 @@ async fn verify(
         return Ok(Json(tokens).into_response());
     }
     let input = body.verification(None)?;
-    Ok(answer(verify::verify(&auth, &input, &client, origin).await?))
+    Ok(answer(
+        verify::verify(&auth, &input, &client, origin).await?,
+    ))
 }
 
 async fn verify_otp(
@@ -240,7 +252,9 @@ async fn verify_otp(
     Json(body): Json<Body>,
 ) -> Result<Response, ApiError> {
     let input = body.verification(Some("email"))?;
-    Ok(answer(verify::verify(&auth, &input, &client, origin).await?))
+    Ok(answer(
+        verify::verify(&auth, &input, &client, origin).await?,
+    ))
 }
 
 fn answer(verified: Verified) -> Response {

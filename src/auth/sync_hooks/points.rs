@@ -232,7 +232,6 @@ pub(in crate::auth) async fn check_password_attempt(
 ///
 /// # Errors
 /// [`AuthError::Rejected`] with `mfa_verification_rejected`; those of asking.
-#[expect(dead_code, reason = "called where second factors are verified")]
 pub(in crate::auth) async fn check_mfa_attempt(
     auth: &Auth,
     client: &Client,

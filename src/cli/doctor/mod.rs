@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::error::Exit;
 use super::project::Project;
 use super::state::State;
-use super::ui::Ui;
+use super::ui::{Ui, count};
 use super::{CommandResult, Session};
 use crate::app::App;
 use crate::config::{Config, Secret};
@@ -106,7 +106,7 @@ pub(super) async fn run(_: Args, session: Session) -> CommandResult {
         ui,
         findings: Vec::new(),
     };
-    examine(&project, app, &mut report).await;
+    Box::pin(examine(&project, app, &mut report)).await;
     if ui.json {
         let healthy = report.count(Level::Fail) == 0;
         ui.json(&serde_json::json!({ "healthy": healthy, "findings": report.findings }));
@@ -179,8 +179,4 @@ fn with_database(mut config: Config, state: Option<&State>, report: &mut Report)
         config.rest.url = state.map(|state| state.rest_url.clone());
     }
     Some(config)
-}
-
-fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

@@ -358,3 +358,39 @@ async fn a_hook_that_is_switched_off_is_not_asked() {
     let app = App::with_settings(&[CLAIMS, off]).await;
     app.sign_up("ana@example.com").await.ok();
 }
+
+/// Remove the call in `mfa::verify::conclude`, and the session is raised.
+#[tokio::test]
+async fn a_function_can_end_the_guessing_of_second_factors() {
+    let body = r#"
+        begin
+          insert into public.attempts values (event);
+          if (event ->> 'valid')::boolean then return '{"decision": "continue"}'; end if;
+          return '{"decision": "reject", "message": "Call us"}';
+        end"#;
+    let setting = (
+        "auth.hook.mfa_verification_attempt.uri",
+        "pg-functions://postgres/public/hook",
+    );
+    let app = app(setting, body).await;
+    let sql = "create table public.attempts (event jsonb); grant all on public.attempts to supabase_auth_admin; create policy hooks on public.attempts to supabase_auth_admin using (true) with check (true)";
+    app.owner.batch_execute(sql).await.unwrap();
+    let (raised, totp) = app.with_totp("ana@example.com").await;
+    let told = "select event - 'metadata' from public.attempts";
+    let told: Value = serde_json::from_str(&app.value(told).await).unwrap();
+    let expected = json!({
+        "user_id": raised.text("/user/id"), "factor_id": totp.id, "factor_type": "totp", "valid": true
+    });
+    assert_eq!(told, expected);
+    let session = app.sign_in("ana@example.com", PASSWORD).await.ok();
+    let challenge = app.challenge(session.access_token(), &totp.id).await;
+    let wrong = totp.wrong_code(&app);
+    let rejected = app
+        .answer(session.access_token(), &totp.id, &challenge, &wrong)
+        .await;
+    rejected.refused(403, "mfa_verification_rejected");
+    assert_eq!(rejected.text("/message"), "Call us");
+    for token in [raised.access_token(), session.access_token()] {
+        app.get_user(token).await.refused(403, "session_not_found");
+    }
+}

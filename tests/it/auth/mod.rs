@@ -10,6 +10,8 @@ mod limits;
 mod logout;
 mod password_rules;
 mod phone;
+mod mfa;
+mod oauth;
 mod refresh;
 mod shapes;
 mod signup;

@@ -15,11 +15,14 @@ use sb::auth::{Auth, Extensions, TokenIssuer};
 use sb::clock::Clock;
 use sb::config::{self, Config, Secret, Sources};
 use sb::db::{Connection, Db, DbOptions, Listener, Target};
-use sb::http::{ApiError, Authenticate, authenticate::Credentials, middleware, server::Peer};
+use sb::http::{
+    ApiError, Authenticate, Outbound, authenticate::Credentials, middleware, server::Peer,
+};
 use sb::jobs::Jobs;
 use sb::keys::MasterKey;
 use sb::lifecycle::Lifecycle;
 use sb::mail::Mailer;
+use sb::net::Network;
 use sb::telemetry::Metrics;
 use sb::{Caller, ErrorCode};
 use serde_json::{Map, Value, json};
@@ -122,6 +125,7 @@ impl App {
             config.clone(),
             &[7; 32],
             mailer,
+            outbound(&config.current()),
             options.extensions,
             &metrics,
         )
@@ -354,6 +358,12 @@ fn sign(claims: &Map<String, Value>) -> Result<String, String> {
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).map_err(|e| e.to_string())
 }
 
+/// With the networks of `outbound.allow`.
+fn outbound(config: &Config) -> Outbound {
+    let networks = config.outbound.allow.iter();
+    Outbound::new(networks.filter_map(|text| Network::parse(text)).collect())
+}
+
 fn issuer() -> TokenIssuer {
     TokenIssuer {
         sign: Arc::new(sign),
@@ -383,6 +393,7 @@ pub(crate) fn load(settings: &[(&'static str, &'static str)]) -> Config {
         // All tests come from one address, and their clock stands still.
         ("auth.rate_limit_token_per_window", "1000"),
         ("auth.rate_limit_signup_per_window", "1000"),
+        ("auth.rate_limit_mfa_per_window", "1000"),
         ("auth.rate_limit_refresh_per_window", "10000"),
     ]
     .iter()

@@ -38,9 +38,10 @@ pub(super) async fn sign_in(
     let new = NewUser {
         id: Uuid::new_v4(),
         aud: &config.jwt.aud,
-        role: "authenticated",
+        role: &config.auth.default_role,
         email: None,
         phone: None,
+        username: None,
         password_hash: None,
         email_confirmed: false,
         phone_confirmed: false,

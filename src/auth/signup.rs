@@ -12,6 +12,7 @@ use super::limits::{self, Limited, Origin};
 use super::metadata::MetadataPatch;
 use super::model::{Client, Identity, Session, TokenResponse, User};
 use super::queries::{self, NewUser};
+use super::username::{self, Username};
 use super::{Auth, AuthError, anonymous, mail_limits, password_rules, phone, saving, token};
 use crate::db::Tx;
 use crate::hooks::Event;
@@ -25,6 +26,8 @@ pub(super) struct SignUp {
     pub(super) phone: Option<String>,
     /// How a number is told its code.
     pub(super) channel: Option<String>,
+    /// User name as typed.
+    pub(super) username: Option<String>,
     /// Password.
     pub(super) password: Option<String>,
     /// First user metadata.
@@ -51,7 +54,8 @@ pub(super) enum SignedUp {
 ///
 /// # Errors
 /// [`AuthError::SignupDisabled`], [`AuthError::Invalid`], [`AuthError::WeakPassword`],
-/// [`AuthError::TooManyRequests`], [`AuthError::UserAlreadyExists`], [`AuthError::HookRejected`],
+/// [`AuthError::TooManyRequests`], [`AuthError::UserAlreadyExists`], [`AuthError::UsernameExists`],
+/// [`AuthError::HookRejected`],
 /// [`AuthError::SavingUser`]. Where confirmation is
 /// required, an address that is taken looks like one that is not.
 pub(super) async fn sign_up(
@@ -75,7 +79,12 @@ pub(super) async fn sign_up(
     if config.auth.disable_signup {
         return Err(AuthError::SignupDisabled);
     }
-    let address = Email::parse(input.email.as_deref().unwrap_or_default())?;
+    let username = username::wanted(auth, input.username.as_deref())?;
+    // Who has a name needs no address.
+    let address = match username {
+        Some(_) if is_nameless(&input) => None,
+        _ => Some(Email::parse(input.email.as_deref().unwrap_or_default())?),
+    };
     if password.is_empty() {
         return Err(AuthError::Invalid("Signup requires a valid password"));
     }
@@ -87,17 +96,26 @@ pub(super) async fn sign_up(
     let confirmation = Confirmation::parse(auth, input.redirect_to.as_deref(), pkce)?;
     limits::count(auth, Limited::SignUp, origin).await?;
     let name = data.as_object().map_or("", password_rules::name_in);
-    password_rules::check(auth, password, &[address.as_str(), name]).await?;
-    let confirmed = !config.auth.require_email_confirmation;
-    let app_metadata = json!({ "provider": "email", "providers": ["email"] });
+    let known = address.as_ref().map_or("", Email::as_str);
+    let username_text = input.username.as_deref().unwrap_or_default();
+    password_rules::check(auth, password, &[known, username_text, name]).await?;
+    // Without an address there is nothing to confirm.
+    let confirmed = !config.auth.require_email_confirmation || address.is_none();
+    let provider = if address.is_some() {
+        "email"
+    } else {
+        "username"
+    };
+    let app_metadata = json!({ "provider": provider, "providers": [provider] });
     let mut new = NewUser {
         id: Uuid::new_v4(),
         aud: &config.jwt.aud,
-        role: "authenticated",
-        email: Some(address.as_str()),
+        role: &config.auth.default_role,
+        email: address.as_ref().map(Email::as_str),
         phone: None,
+        username: username.as_ref().map(Username::as_str),
         password_hash: None,
-        email_confirmed: confirmed,
+        email_confirmed: confirmed && address.is_some(),
         phone_confirmed: false,
         app_metadata: &app_metadata,
         user_metadata: &data,
@@ -105,12 +123,12 @@ pub(super) async fn sign_up(
         signs_in: confirmed,
         at: auth.clock().now(),
     };
-    if confirmed {
+    let Some(address) = address.as_ref().filter(|_| !confirmed) else {
         let hash = auth.passwords().hash(password).await?;
         new.password_hash = Some(&hash);
         return register(auth, &new, None, client).await;
-    }
-    mail_limits::count_mail(auth, &address).await?;
+    };
+    mail_limits::count_mail(auth, address).await?;
     let existing = {
         let connection = auth.db().auth().connection().await?;
         queries::find_credentials_by_email(&connection, address.as_str(), None).await?
@@ -177,13 +195,19 @@ async fn register(
     }
 }
 
-fn is_anonymous(input: &SignUp) -> bool {
+/// Neither an address nor a number.
+fn is_nameless(input: &SignUp) -> bool {
     let is_missing = |text: &Option<String>| text.as_deref().is_none_or(str::is_empty);
     is_missing(&input.email) && is_missing(&input.phone)
 }
 
+/// Nothing by which anybody could sign in again.
+fn is_anonymous(input: &SignUp) -> bool {
+    is_nameless(input) && input.username.as_deref().is_none_or(str::is_empty)
+}
+
 fn is_by_phone(input: &SignUp) -> bool {
-    !is_anonymous(input) && input.email.as_deref().is_none_or(str::is_empty)
+    !is_nameless(input) && input.email.as_deref().is_none_or(str::is_empty)
 }
 
 /// One transaction: the user, in which the project's own triggers run, its identity, its session, the log entry,
@@ -328,6 +352,7 @@ pub(super) fn unsaved(new: &NewUser<'_>) -> User {
         updated_at: new.at,
         banned_until: None,
         deleted_at: None,
+        username: new.username.map(str::to_owned),
         is_anonymous: false,
     }
 }

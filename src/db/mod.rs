@@ -23,7 +23,7 @@ mod tx;
 
 use std::time::Duration;
 
-pub use connect::{ConnectError, Target};
+pub use connect::{AskPassword, ConnectError, Target};
 pub use error::{DbError, SqlState};
 pub use listen::{Listener, Notice};
 pub use pool::{SystemConnection, SystemPool};
@@ -82,6 +82,7 @@ pub struct Db {
     job_callers: Pool,
     hooks: SystemPool,
     owner: Target,
+    auth_target: Target,
     allowed_roles: std::sync::Arc<[String]>,
 }
 
@@ -116,6 +117,7 @@ impl Db {
                 HOOK_ROLE,
             )),
             owner: options.owner,
+            auth_target: options.auth,
             allowed_roles: options.allowed_roles.into(),
         }
     }
@@ -185,6 +187,11 @@ impl Db {
     /// The owner's target, for parts that keep a connection of their own.
     pub fn owner_target(&self) -> &Target {
         &self.owner
+    }
+
+    /// The target of the auth service's role, for the listening connection.
+    pub fn auth_target(&self) -> &Target {
+        &self.auth_target
     }
 
     /// Whether the database answers, within `within`.

@@ -151,9 +151,10 @@ fn new_user<'a>(
     NewUser {
         id: Uuid::new_v4(),
         aud: &config.jwt.aud,
-        role: "authenticated",
+        role: &config.auth.default_role,
         email: None,
         phone: Some(phone.as_str()),
+        username: None,
         password_hash: None,
         email_confirmed: false,
         phone_confirmed: false,

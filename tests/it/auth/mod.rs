@@ -1,8 +1,10 @@
 //! The auth service over its router, against a real database.
 
+mod accounts;
 mod admin;
 mod anonymous;
 mod captcha;
+mod audit;
 mod extensions;
 mod hooks_address;
 mod hooks_sync;
@@ -13,6 +15,8 @@ mod phone;
 mod mfa;
 mod oauth;
 mod refresh;
+mod revocation;
+mod sessions;
 mod shapes;
 mod signup;
 mod support;

@@ -192,7 +192,7 @@ async fn a_function_has_two_seconds_and_a_refresh_keeps_its_session() {
 async fn a_hook_has_the_rights_of_its_role_and_cannot_get_others() {
     let app = app(CLAIMS, "begin return event; end").await;
     let tables = app
-        .value("select string_agg(c.oid::regclass::text, ' ' order by c.relname) from pg_class c where c.relnamespace = 'auth'::regnamespace and c.relkind = 'r' and c.relname not in ('users', 'identities', 'sessions', 'audit_log_entries', 'mfa_factors')")
+        .value("select string_agg(c.oid::regclass::text, ' ' order by c.relname) from pg_class c where c.relnamespace = 'auth'::regnamespace and c.relkind = 'r' and c.relname not in ('users', 'identities', 'sessions', 'audit_log_entries', 'mfa_factors', 'webauthn_credentials')")
         .await;
     assert!(tables.contains("auth.signing_keys"), "{tables}");
     app.owner

@@ -73,6 +73,7 @@ pub use import::{ImportedUser, import_user, log_import};
 pub use model::{Client, Factor, Identity, TokenResponse, User, UserPage};
 pub use operate::{ban_user, log_out_user, mint_token, set_password, set_role};
 pub use password_rules::WeakPassword;
+pub use password_rules::WeakPassword;
 pub use revocation::publish_revocation;
 pub use routes::router;
 pub use sync_hooks::{

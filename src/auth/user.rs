@@ -230,8 +230,8 @@ async fn change_in(
     }
     for (provider, address) in [("email", change.email), ("phone", change.phone)] {
         if let Some(address) = address {
-            // An address counts as confirmed because nobody asks for a proof; a number was proven.
-            let data = identity_data(id, (provider, address), provider == "phone");
+            // It counts as confirmed because nobody asks for a proof.
+            let data = identity_data(id, (provider, address), false);
             queries::write_identity(tx, (id, provider), &data, now).await?;
             queries::write_providers(tx, id).await?;
         }

@@ -27,7 +27,7 @@ enum Action {
     /// Give a role a new password. Nodes that run follow by themselves where the password is derived from the master key;
     /// else it is written to `.env`, and printed.
     Rotate {
-        /// `sb_auth`, `sb_jobs`, `authenticator`, or the role of `DATABASE_URL`.
+        /// `sb_auth`, `sb_jobs`, `sb_hooks`, `authenticator`, or the role of `DATABASE_URL`.
         role: String,
     },
 }

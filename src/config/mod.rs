@@ -514,7 +514,8 @@ fn read_toml(
             schedules = cron::read(&content, problems);
             continue;
         }
-        read_section(&section, &content, (layers, postgrest, external), problems);
+        let read = (&mut *layers, &mut *postgrest, &mut *external);
+        read_section(&section, &content, read, problems);
     }
     schedules
 }
@@ -547,12 +548,15 @@ fn read_section(
     };
     for (key, value) in content {
         let inner = format!("{section}.{key}");
-        if fields.iter().any(|field| field.key == key) {
+        if inner == "auth.external" {
+            external::read_toml(value, external, problems);
+        } else if fields.iter().any(|field| field.key == key) {
             layers.insert(inner, (Raw::Toml(value.clone()), Origin::File));
         } else if inner == "auth.external" {
             external::read_toml(value, external, problems);
         } else if value.is_table() && (holds_sections(&inner) || holds_sections(section)) {
-            read_section(&inner, value, (layers, postgrest, external), problems);
+            let read = (&mut *layers, &mut *postgrest, &mut *external);
+            read_section(&inner, value, read, problems);
         } else if let Some(name) = postgrest::name(key).filter(|_| section == "rest") {
             match postgrest::text(value) {
                 Some(text) => drop(postgrest.insert(name.to_owned(), (text, Origin::File))),

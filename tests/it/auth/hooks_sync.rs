@@ -192,7 +192,7 @@ async fn a_function_has_two_seconds_and_a_refresh_keeps_its_session() {
 async fn a_hook_has_the_rights_of_its_role_and_cannot_get_others() {
     let app = app(CLAIMS, "begin return event; end").await;
     let tables = app
-        .value("select string_agg(c.oid::regclass::text, ' ' order by c.relname) from pg_class c where c.relnamespace = 'auth'::regnamespace and c.relkind = 'r' and c.relname not in ('users', 'identities', 'sessions', 'audit_log_entries')")
+        .value("select string_agg(c.oid::regclass::text, ' ' order by c.relname) from pg_class c where c.relnamespace = 'auth'::regnamespace and c.relkind = 'r' and c.relname not in ('users', 'identities', 'sessions', 'audit_log_entries', 'mfa_factors', 'webauthn_credentials')")
         .await;
     assert!(tables.contains("auth.signing_keys"), "{tables}");
     app.owner
@@ -357,4 +357,40 @@ async fn a_hook_that_is_switched_off_is_not_asked() {
     let off = ("auth.hook.custom_access_token.enabled", "false");
     let app = App::with_settings(&[CLAIMS, off]).await;
     app.sign_up("ana@example.com").await.ok();
+}
+
+/// Remove the call in `mfa::verify::conclude`, and the session is raised.
+#[tokio::test]
+async fn a_function_can_end_the_guessing_of_second_factors() {
+    let body = r#"
+        begin
+          insert into public.attempts values (event);
+          if (event ->> 'valid')::boolean then return '{"decision": "continue"}'; end if;
+          return '{"decision": "reject", "message": "Call us"}';
+        end"#;
+    let setting = (
+        "auth.hook.mfa_verification_attempt.uri",
+        "pg-functions://postgres/public/hook",
+    );
+    let app = app(setting, body).await;
+    let sql = "create table public.attempts (event jsonb); grant all on public.attempts to supabase_auth_admin; create policy hooks on public.attempts to supabase_auth_admin using (true) with check (true)";
+    app.owner.batch_execute(sql).await.unwrap();
+    let (raised, totp) = app.with_totp("ana@example.com").await;
+    let told = "select event - 'metadata' from public.attempts";
+    let told: Value = serde_json::from_str(&app.value(told).await).unwrap();
+    let expected = json!({
+        "user_id": raised.text("/user/id"), "factor_id": totp.id, "factor_type": "totp", "valid": true
+    });
+    assert_eq!(told, expected);
+    let session = app.sign_in("ana@example.com", PASSWORD).await.ok();
+    let challenge = app.challenge(session.access_token(), &totp.id).await;
+    let wrong = totp.wrong_code(&app);
+    let rejected = app
+        .answer(session.access_token(), &totp.id, &challenge, &wrong)
+        .await;
+    rejected.refused(403, "mfa_verification_rejected");
+    assert_eq!(rejected.text("/message"), "Call us");
+    for token in [raised.access_token(), session.access_token()] {
+        app.get_user(token).await.refused(403, "session_not_found");
+    }
 }

@@ -25,6 +25,7 @@ pub(crate) fn router(
         .merge(authors)
         .merge(ops::router(context, Some(rest.clone())))
         .merge(jwks(keys))
+        .merge(auth::discovery_router(auth.clone()))
         .nest("/auth/v1", auth::router(auth))
         .nest("/jobs/v1", jobs)
         .merge(rest::router(rest))

@@ -14,6 +14,12 @@ pub(super) enum Action {
     Modified,
     UpdatedPassword,
     Deleted,
+    OAuthConsentGranted,
+    OAuthConsentRevoked,
+    OAuthClientAdded,
+    OAuthClientChanged,
+    OAuthClientDeleted,
+    OAuthCodeReused,
 }
 
 impl Action {
@@ -25,6 +31,12 @@ impl Action {
             Self::Modified => ("user_modified", "user"),
             Self::UpdatedPassword => ("user_updated_password", "user"),
             Self::Deleted => ("user_deleted", "team"),
+            Self::OAuthConsentGranted => ("oauth_consent_granted", "account"),
+            Self::OAuthConsentRevoked => ("oauth_consent_revoked", "account"),
+            Self::OAuthClientAdded => ("oauth_client_added", "team"),
+            Self::OAuthClientChanged => ("oauth_client_changed", "team"),
+            Self::OAuthClientDeleted => ("oauth_client_deleted", "team"),
+            Self::OAuthCodeReused => ("oauth_code_reused", "token"),
         }
     }
 }

@@ -36,7 +36,7 @@ const RESERVED: [&str; 13] = [
 pub struct ClaimsContext {
     /// Whose token it is.
     pub user: Arc<User>,
-    /// How it is obtained: `password` or `token_refresh`.
+    /// How it is obtained: `password`, `token_refresh` or `oauth_provider/authorization_code`.
     pub authentication_method: &'static str,
     /// The claims so far.
     pub claims: Map<String, Value>,
@@ -121,7 +121,9 @@ fn merge(
         if claims.get(&name) == Some(&value) {
             continue;
         }
-        if RESERVED.contains(&name.as_str()) {
+        // `scope` says what an OAuth client may do; in other tokens it is the project's own.
+        let is_grant = name == "scope" && claims.contains_key("client_id");
+        if is_grant || RESERVED.contains(&name.as_str()) {
             return Err(format!("a claims provider may not change the claim {name}"));
         }
         if name == "role"

@@ -31,6 +31,10 @@ pub(super) enum Limited {
     Token,
     /// Sign-up.
     SignUp,
+    /// A client that registers itself.
+    OAuthRegister,
+    /// A request of an OAuth client, which is stored before anybody is known.
+    OAuthAuthorize,
 }
 
 impl Limited {
@@ -38,6 +42,8 @@ impl Limited {
         match self {
             Self::Token => "token",
             Self::SignUp => "signup",
+            Self::OAuthRegister => "oauth_register",
+            Self::OAuthAuthorize => "oauth_authorize",
         }
     }
 
@@ -45,6 +51,8 @@ impl Limited {
         match self {
             Self::Token => settings.rate_limit_token_per_window,
             Self::SignUp => settings.rate_limit_signup_per_window,
+            Self::OAuthRegister => settings.rate_limit_oauth_register_per_window,
+            Self::OAuthAuthorize => settings.rate_limit_oauth_authorize_per_window,
         }
     }
 }

@@ -25,6 +25,7 @@ mod hooks;
 mod limits;
 mod metadata;
 mod model;
+mod oauth_server;
 mod password;
 mod queries;
 mod refresh_token;
@@ -44,6 +45,7 @@ pub use claims::{ClaimsContext, ClaimsProvider};
 pub use error::AuthError;
 pub use hooks::{AfterHook, Extensions, Hook, HookContext, HookRejection, UserEvent};
 pub use model::{Client, Identity, TokenResponse, User, UserPage};
+pub use oauth_server::discovery_router;
 pub use routes::router;
 
 use crate::clock::Clock;
@@ -56,12 +58,17 @@ use crate::telemetry::Metrics;
 pub struct TokenIssuer {
     /// The compact JWT of claims, signed with the active key; an error is for the log.
     pub sign: SignToken,
+    /// The claims of a token of ours that has not expired. Whom it is for is for the caller to look at.
+    pub verify: VerifyToken,
     /// The JSON text of the public key set.
     pub jwks: Arc<dyn Fn() -> Arc<str> + Send + Sync>,
 }
 
 /// Signs claims.
 pub type SignToken = Arc<dyn Fn(&Map<String, Value>) -> Result<String, String> + Send + Sync>;
+
+/// Reads a token; `None` for all that is not to be believed.
+pub type VerifyToken = Arc<dyn Fn(&str) -> Option<Map<String, Value>> + Send + Sync>;
 
 impl std::fmt::Debug for TokenIssuer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -147,6 +154,13 @@ impl Auth {
 
     fn jwks(&self) -> Arc<str> {
         (self.0.tokens.jwks)()
+    }
+
+    /// The claims of a token this service has issued, for whomever.
+    fn verify(&self, token: &str) -> Option<Map<String, Value>> {
+        let claims = (self.0.tokens.verify)(token)?;
+        let issuer = claims.get("iss").and_then(Value::as_str);
+        (issuer == Some(self.config().issuer().as_str())).then_some(claims)
     }
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::address::{Email, Phone};
 use super::audit::{self, Action};
 use super::limits::{self, Account, Attempt, Origin};
-use super::model::{Client, TokenResponse, User};
+use super::model::{Client, Session, TokenResponse, User};
 use super::queries::{self, Credentials, Device, RefreshLimits, Refreshed, SignIn, Within};
 use super::user::Bearer;
 use super::{Auth, AuthError, token};
@@ -206,12 +206,27 @@ pub(super) async fn refresh(
     origin: Origin,
 ) -> Result<TokenResponse, AuthError> {
     limits::count_refresh(auth, origin)?;
+    let (session, user) = rotate(auth, refresh_token, client, None).await?;
+    token::issue(auth, user, &session, "token_refresh").await
+}
+
+/// Advances the session of a refresh token: one of an OAuth client when `oauth_client_id` is given, else one of none.
+///
+/// # Errors
+/// Those of [`refresh`].
+pub(super) async fn rotate(
+    auth: &Auth,
+    refresh_token: &str,
+    client: &Client,
+    oauth_client_id: Option<Uuid>,
+) -> Result<(Session, User), AuthError> {
     let presented = auth
         .mac_key()
         .open(refresh_token)
         .ok_or(AuthError::RefreshTokenNotFound)?;
     let settings = &auth.config().auth;
     let limits = RefreshLimits {
+        oauth_client_id,
         ttl: seconds(settings.refresh_token_ttl),
         reuse_interval: seconds(settings.refresh_token_reuse_interval),
     };
@@ -221,9 +236,7 @@ pub(super) async fn refresh(
         queries::refresh(&connection, token, limits, auth.clock().now(), client).await
     };
     match refreshed.await.map_err(unavailable)? {
-        Refreshed::Current(session, user) => {
-            token::issue(auth, *user, &session, "token_refresh").await
-        }
+        Refreshed::Current(session, user) => Ok((session, *user)),
         Refreshed::Unknown => Err(AuthError::RefreshTokenNotFound),
         Refreshed::Banned => Err(AuthError::UserBanned),
         Refreshed::Expired => Err(AuthError::SessionExpired),

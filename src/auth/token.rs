@@ -1,7 +1,7 @@
 //! From a session to the tokens that stand for it.
 
 use chrono::{DateTime, Utc};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::model::{Session, TokenResponse, User};
@@ -28,20 +28,43 @@ pub(super) async fn issue(
     session: &Session,
     method: &'static str,
 ) -> Result<TokenResponse, AuthError> {
-    let config = auth.config();
-    let (claims, expires_at) = claims::base(&user, session, &config, auth.clock().now());
-    let providers = &auth.extensions().claims;
-    let roles = &config.db.allowed_roles;
-    let claims = claims::extend(claims, providers, (&user, method), roles).await?;
+    let (access_token, expires_at) = access_token(auth, &user, session, method, |_| ()).await?;
     Ok(TokenResponse {
-        access_token: auth.sign(&claims).map_err(AuthError::Issuance)?,
+        access_token,
         token_type: "bearer",
-        expires_in: config.auth.access_token_ttl,
+        expires_in: auth.config().auth.access_token_ttl,
         expires_at,
-        refresh_token: auth.mac_key().seal(RefreshToken {
-            session_id: session.id,
-            counter: session.counter,
-        }),
+        refresh_token: refresh_token(auth, session),
         user,
     })
+}
+
+/// The refresh token that `session` has now.
+pub(super) fn refresh_token(auth: &Auth, session: &Session) -> String {
+    auth.mac_key().seal(RefreshToken {
+        session_id: session.id,
+        counter: session.counter,
+    })
+}
+
+/// Signs an access token and tells when it expires. `adjust` makes of an ordinary token one for somebody else, before
+/// the project's own claims are added.
+///
+/// # Errors
+/// [`AuthError::Issuance`].
+pub(super) async fn access_token(
+    auth: &Auth,
+    user: &User,
+    session: &Session,
+    method: &'static str,
+    adjust: impl FnOnce(&mut Map<String, Value>),
+) -> Result<(String, i64), AuthError> {
+    let config = auth.config();
+    let (mut claims, expires_at) = claims::base(user, session, &config, auth.clock().now());
+    adjust(&mut claims);
+    let providers = &auth.extensions().claims;
+    let roles = &config.db.allowed_roles;
+    let claims = claims::extend(claims, providers, (user, method), roles).await?;
+    let token = auth.sign(&claims).map_err(AuthError::Issuance)?;
+    Ok((token, expires_at))
 }

@@ -58,6 +58,8 @@ macro_rules! identity_columns {
 }
 
 mod limits;
+pub(super) mod oauth_clients;
+pub(super) mod oauth_grants;
 mod refresh;
 mod rows;
 mod session;

@@ -8,9 +8,11 @@ use super::rows::users;
 use crate::auth::model::{Client, Session, User};
 use crate::db::{DbError, Row, SystemConnection};
 
-/// How long what is accepted at a refresh.
+/// How long what is accepted at a refresh, and from whom.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::auth) struct RefreshLimits {
+    /// The OAuth client that asks: it reaches its own sessions only, and who is none reaches those of no client.
+    pub(in crate::auth) oauth_client_id: Option<Uuid>,
     pub(in crate::auth) ttl: TimeDelta,
     pub(in crate::auth) reuse_interval: TimeDelta,
 }
@@ -53,6 +55,7 @@ const ROTATE: &str = concat!(
            , c
        where s.id = $1
          and s.refresh_token_counter <= $2
+         and s.oauth_client_id is not distinct from $7
          and u.id = s.user_id
          and (s.not_after is null or s.not_after > $3)
          and coalesce(s.refreshed_at, s.created_at) > $4
@@ -95,6 +98,7 @@ const DECIDE: &str = concat!(
            , s.refresh_token_reuse_count
         from auth.sessions s
        where s.id = $1
+         and s.oauth_client_id is not distinct from $8
          for update
     ), u as materialized (
       select ", user_columns!(), "
@@ -189,8 +193,12 @@ async fn rotate(
 ) -> Result<Option<Refreshed>, DbError> {
     let expired = now - limits.ttl;
     let (ip, agent) = (&client.ip, &client.user_agent);
+    let owner = &limits.oauth_client_id;
     let rows = db
-        .query(ROTATE, &[&session_id, &counter, &now, &expired, ip, agent])
+        .query(
+            ROTATE,
+            &[&session_id, &counter, &now, &expired, ip, agent, owner],
+        )
         .await?;
     Ok(rows
         .first()
@@ -216,6 +224,7 @@ async fn decide(
                 &(now - limits.reuse_interval),
                 &(now - TimeDelta::hours(24)),
                 &ip_text(client),
+                &limits.oauth_client_id,
             ],
         )
         .await?;

@@ -1,7 +1,7 @@
 //! From HTTP to the services and back.
 
 mod admin_users;
-mod bearer;
+pub(super) mod bearer;
 mod logout;
 mod meta;
 mod signup;
@@ -13,7 +13,7 @@ use axum::Router;
 use axum::middleware::from_fn;
 use axum::routing::{get, post};
 
-use super::Auth;
+use super::{Auth, oauth_server};
 use crate::http::middleware::{method_not_allowed, not_found};
 
 /// The routes of the service, to be mounted at `/auth/v1`.
@@ -37,6 +37,7 @@ pub fn router(auth: Auth) -> Router {
                 .put(admin_users::update)
                 .delete(admin_users::delete),
         )
+        .merge(oauth_server::routes(&auth))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(version::layer))

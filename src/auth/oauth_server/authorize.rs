@@ -93,13 +93,19 @@ async fn store(
 
 /// Scopes and code challenge of a request without faults.
 fn check(asked: &Parameters) -> Result<(Scopes, &str), Refusal> {
-    let too_long =
-        |name: &str, most: usize| asked.get(name).is_some_and(|text| text.chars().count() > most);
+    let too_long = |name: &str, most: usize| {
+        asked
+            .get(name)
+            .is_some_and(|text| text.chars().count() > most)
+    };
     if asked.get("request").is_some() {
         return Err(("request_not_supported", "Send the parameters themselves"));
     }
     if asked.get("request_uri").is_some() {
-        return Err(("request_uri_not_supported", "Send the parameters themselves"));
+        return Err((
+            "request_uri_not_supported",
+            "Send the parameters themselves",
+        ));
     }
     match asked.get("response_type") {
         None | Some("code") => {}
@@ -114,10 +120,7 @@ fn check(asked: &Parameters) -> Result<(Scopes, &str), Refusal> {
     let challenge = check_challenge(asked)?;
     let scopes = Scopes::parse(asked.get("scope"))
         .ok_or(("invalid_scope", "A scope is unknown; discovery lists them"))?;
-    if asked
-        .get("resource")
-        .is_some_and(|text| !is_resource(text))
-    {
+    if asked.get("resource").is_some_and(|text| !is_resource(text)) {
         let text = "resource must be an absolute http or https URL without query and fragment";
         return Err(("invalid_target", text));
     }
@@ -134,9 +137,10 @@ fn check(asked: &Parameters) -> Result<(Scopes, &str), Refusal> {
 
 /// The code challenge: there must be one, by S256. `plain` would put the verifier itself into the browser's history.
 fn check_challenge(asked: &Parameters) -> Result<&str, Refusal> {
-    let (Some(challenge), Some(method)) =
-        (asked.get("code_challenge"), asked.get("code_challenge_method"))
-    else {
+    let (Some(challenge), Some(method)) = (
+        asked.get("code_challenge"),
+        asked.get("code_challenge_method"),
+    ) else {
         let text = "code_challenge and code_challenge_method are required";
         return Err(("invalid_request", text));
     };

@@ -10,8 +10,8 @@ use super::{redirect_uri, sha256_text};
 use crate::auth::audit::{self, Action};
 use crate::auth::limits::{self, Limited, Origin};
 use crate::auth::model::Client;
-use crate::auth::queries::oauth_clients::{self, OAuthClient};
 use crate::auth::queries;
+use crate::auth::queries::oauth_clients::{self, OAuthClient};
 use crate::auth::{Auth, AuthError};
 use crate::clock::random_token;
 use crate::db::Tx;
@@ -202,11 +202,7 @@ fn apply(client: &mut OAuthClient, input: ClientInput) -> Result<(), AuthError> 
             ));
         }
         let asked = |one: &&str| types.iter().any(|wanted| wanted == one);
-        client.grant_types = known
-            .into_iter()
-            .filter(asked)
-            .map(str::to_owned)
-            .collect();
+        client.grant_types = known.into_iter().filter(asked).map(str::to_owned).collect();
     }
     if let Some(name) = input.client_name {
         if name.chars().count() > 200 || name.chars().any(char::is_control) {
@@ -256,8 +252,7 @@ pub(super) async fn list(
 ) -> Result<(Vec<ClientView>, i64), AuthError> {
     let connection = auth.db().auth().connection().await?;
     let offset = i64::from(page.max(1) - 1) * i64::from(per_page);
-    let (clients, total) =
-        oauth_clients::list(&connection, (i64::from(per_page), offset)).await?;
+    let (clients, total) = oauth_clients::list(&connection, (i64::from(per_page), offset)).await?;
     let views = clients.into_iter().map(|one| ClientView::new(one, None));
     Ok((views.collect(), total))
 }
@@ -392,7 +387,11 @@ mod tests {
             ("other", "", None),
             ("", "private_key_jwt", None),
         ] {
-            assert_eq!(kind(client_type, method), expected, "{client_type} {method}");
+            assert_eq!(
+                kind(client_type, method),
+                expected,
+                "{client_type} {method}"
+            );
         }
     }
 

@@ -96,7 +96,9 @@ fn basic(header: &str) -> Option<(String, String)> {
 fn decoded(text: &str) -> String {
     let pair = format!("x={}", text.replace('&', "%26"));
     let decoded = url::form_urlencoded::parse(pair.as_bytes()).next();
-    decoded.map(|(_, value)| value.into_owned()).unwrap_or_default()
+    decoded
+        .map(|(_, value)| value.into_owned())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -103,7 +103,14 @@ pub(super) async fn details(
         }
         if is_granted_before(&tx, &asked, user.id).await? {
             let url = approve(auth, &tx, owner, &asked).await?;
-            log(auth, &tx, Action::OAuthConsentGranted, (&user, &asked), client).await?;
+            log(
+                auth,
+                &tx,
+                Action::OAuthConsentGranted,
+                (&user, &asked),
+                client,
+            )
+            .await?;
             return Ok(Details::Answered(Redirect { redirect_url: url }));
         }
         Ok(question(asked, &user))
@@ -161,9 +168,10 @@ async fn is_granted_before(
         return Ok(false);
     }
     let granted = oauth_grants::granted_scopes(tx, (user_id, asked.client_id)).await?;
-    Ok(granted.is_some_and(|granted| {
-        Scopes::stored(&granted).cover(&Scopes::stored(&asked.scope))
-    }))
+    Ok(
+        granted
+            .is_some_and(|granted| Scopes::stored(&granted).cover(&Scopes::stored(&asked.scope))),
+    )
 }
 
 /// Approves or denies a request, and answers where the browser goes.
@@ -193,7 +201,14 @@ pub(super) async fn decide(
             return authorize::answer(auth, &asked.redirect_uri, state, &parameters);
         }
         remember(auth, &tx, &asked, user.id).await?;
-        log(auth, &tx, Action::OAuthConsentGranted, (&user, &asked), client).await?;
+        log(
+            auth,
+            &tx,
+            Action::OAuthConsentGranted,
+            (&user, &asked),
+            client,
+        )
+        .await?;
         approve(auth, &tx, owner, &asked).await
     };
     let decided = decided.await;

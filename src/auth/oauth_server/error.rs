@@ -19,8 +19,6 @@ pub(super) enum OAuthError {
     Client(&'static str, bool),
     /// The bearer token is of no use here (RFC 6750).
     BearerToken(&'static str),
-    /// The bearer token lacks a scope.
-    Scope(&'static str),
     /// What is no matter of OAuth.
     Failed(ApiError),
 }
@@ -76,11 +74,6 @@ impl IntoResponse for OAuthError {
                 let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
                 let error = ("invalid_token", text);
                 answer(StatusCode::UNAUTHORIZED, error, Some(challenge))
-            }
-            Self::Scope(text) => {
-                let challenge = HeaderValue::from_static("Bearer error=\"insufficient_scope\"");
-                let error = ("insufficient_scope", text);
-                answer(StatusCode::FORBIDDEN, error, Some(challenge))
             }
             Self::Failed(error) => {
                 let word = match error.code() {

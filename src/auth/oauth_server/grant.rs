@@ -79,7 +79,9 @@ async fn code(
     asked: &Parameters,
     from: &Client,
 ) -> Result<Tokens, OAuthError> {
-    let code = asked.get("code").ok_or(invalid_request("code is required"))?;
+    let code = asked
+        .get("code")
+        .ok_or(invalid_request("code is required"))?;
     let code_hash = sha256_text(code);
     let tx = auth.db().auth().begin().await?;
     let exchanged = open_session(auth, &tx, (client, &code_hash), asked, from).await;
@@ -144,11 +146,7 @@ async fn open_session(
     let traits = json!({ "provider": METHOD, "client_id": client.id });
     let payload = audit::payload(Action::Login, (user_id, audit::name(&user)), &traits);
     queries::log(tx, &payload, (from, now)).await?;
-    Ok(Exchanged::Session(
-        Box::new(user),
-        session,
-        Box::new(found),
-    ))
+    Ok(Exchanged::Session(Box::new(user), session, Box::new(found)))
 }
 
 /// Whether a code that was not used yet is good for this request.
@@ -279,7 +277,11 @@ async fn issue(
     };
     let issued = token::access_token(auth, user, session, method, adjust).await;
     let (access_token, _) = issued?;
-    let may_refresh = grant.client.grant_types.iter().any(|one| one == "refresh_token");
+    let may_refresh = grant
+        .client
+        .grant_types
+        .iter()
+        .any(|one| one == "refresh_token");
     Ok(Tokens {
         access_token,
         token_type: "bearer",

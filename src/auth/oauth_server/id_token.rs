@@ -83,7 +83,9 @@ pub(super) fn about_user(user: &User, scopes: &Scopes) -> Map<String, Value> {
 }
 
 fn text<'a>(metadata: &'a Map<String, Value>, names: &[&str]) -> Option<&'a str> {
-    let values = names.iter().filter_map(|name| metadata.get(*name)?.as_str());
+    let values = names
+        .iter()
+        .filter_map(|name| metadata.get(*name)?.as_str());
     values.into_iter().find(|value| !value.is_empty())
 }
 

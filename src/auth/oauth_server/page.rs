@@ -53,7 +53,10 @@ fn render(pending: Option<&Authorization>) -> Result<String, AuthError> {
         let is_dynamic = asked.registration_type == "dynamic";
         let logo = asked.logo_uri.clone();
         let unnamed = || "An application without a name".to_owned();
-        let scopes = asked.scope.split(' ').map(|scope| meaning(scope).to_owned());
+        let scopes = asked
+            .scope
+            .split(' ')
+            .map(|scope| meaning(scope).to_owned());
         context! {
             id => asked.authorization_id.clone(),
             name => asked.client_name.clone().unwrap_or_else(unnamed),
@@ -147,6 +150,9 @@ mod tests {
     #[test]
     fn without_a_request_there_is_nothing_to_fill_in() {
         let html = render(None).unwrap();
-        assert!(html.contains("is over") && !html.contains("<form"), "{html}");
+        assert!(
+            html.contains("is over") && !html.contains("<form"),
+            "{html}"
+        );
     }
 }

@@ -78,7 +78,6 @@ pub(super) fn verify(auth: &Auth, token: &str, audience: &str) -> Option<Map<Str
     let is_other = ["role", "session_id", "client_id", "at_hash", "nonce"]
         .iter()
         .any(|name| claims.contains_key(*name));
-    let is_service_token =
-        !is_other && is_allowed(auth, audience) && is_for(&claims, audience);
+    let is_service_token = !is_other && is_allowed(auth, audience) && is_for(&claims, audience);
     is_service_token.then_some(claims)
 }

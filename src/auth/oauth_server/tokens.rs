@@ -60,7 +60,9 @@ pub(super) async fn introspect(
 ) -> Result<Value, OAuthError> {
     let token = asked.get("token").unwrap_or_default();
     let answer = match auth.mac_key().open(token) {
-        Some(refresh) => about_refresh_token(auth, asker, (refresh.session_id, refresh.counter)).await?,
+        Some(refresh) => {
+            about_refresh_token(auth, asker, (refresh.session_id, refresh.counter)).await?
+        }
         None => about_access_token(auth, asker, token).await?,
     };
     Ok(answer.unwrap_or_else(|| json!({ "active": false })))
@@ -99,7 +101,16 @@ async fn about_access_token(
         return Ok(None);
     }
     let mut answer = json!({ "active": true, "token_type": "bearer" });
-    let told = ["client_id", "sub", "scope", "iss", "aud", "iat", "exp", "jti"];
+    let told = [
+        "client_id",
+        "sub",
+        "scope",
+        "iss",
+        "aud",
+        "iat",
+        "exp",
+        "jti",
+    ];
     for name in told {
         if let Some(value) = token.claims.get(name) {
             answer[name] = value.clone();

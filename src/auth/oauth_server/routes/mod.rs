@@ -21,22 +21,36 @@ use crate::http::{ApiError, middleware};
 /// The routes below `/auth/v1`.
 pub(in crate::auth) fn routes(auth: &Auth) -> Router<Auth> {
     Router::new()
-        .route("/oauth/authorize", get(consent::begin).post(consent::begin_with_form))
+        .route(
+            "/oauth/authorize",
+            get(consent::begin).post(consent::begin_with_form),
+        )
         .route("/oauth/authorizations/{id}", get(consent::details))
         .route("/oauth/authorizations/{id}/consent", post(consent::decide))
         .route("/oauth/token", post(token::grant))
-        .route("/oauth/userinfo", get(token::userinfo).post(token::userinfo))
+        .route(
+            "/oauth/userinfo",
+            get(token::userinfo).post(token::userinfo),
+        )
         .route("/oauth/introspect", post(token::introspect))
         .route("/oauth/revoke", post(token::revoke))
         .route("/oauth/clients/register", post(clients::register))
         .route("/oauth/consent", get(page::html))
         .route("/oauth/consent.js", get(page::script))
         .route("/oauth/consent.css", get(page::style))
-        .route("/user/oauth/grants", get(consent::grants).delete(consent::revoke))
-        .route("/admin/oauth/clients", get(clients::list).post(clients::create))
+        .route(
+            "/user/oauth/grants",
+            get(consent::grants).delete(consent::revoke),
+        )
+        .route(
+            "/admin/oauth/clients",
+            get(clients::list).post(clients::create),
+        )
         .route(
             "/admin/oauth/clients/{id}",
-            get(clients::show).put(clients::change).delete(clients::remove),
+            get(clients::show)
+                .put(clients::change)
+                .delete(clients::remove),
         )
         .route(
             "/admin/oauth/clients/{id}/regenerate_secret",

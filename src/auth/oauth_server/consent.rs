@@ -142,6 +142,10 @@ async fn lock_pending(
     tx: &Tx,
     authorization_id: &str,
 ) -> Result<Authorization, AuthError> {
+    // A NUL, for one, is no text to Postgres.
+    if !authorization_id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(NOT_FOUND);
+    }
     let now = auth.clock().now();
     let asked = oauth_grants::lock_authorization(tx, authorization_id).await?;
     let asked = asked

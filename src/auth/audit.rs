@@ -20,6 +20,17 @@ pub(super) enum Action {
     OAuthClientChanged,
     OAuthClientDeleted,
     OAuthCodeReused,
+    IdentityLinked,
+    IdentityUnlinked,
+    IdentityRefused,
+    ConfirmationRequested,
+    RecoveryRequested,
+    ReauthenticateRequested,
+    EmailChangeRequested,
+    Invited,
+    InviteAccepted,
+    Confirmed,
+    VerificationFailed,
 }
 
 impl Action {
@@ -37,6 +48,17 @@ impl Action {
             Self::OAuthClientChanged => ("oauth_client_changed", "team"),
             Self::OAuthClientDeleted => ("oauth_client_deleted", "team"),
             Self::OAuthCodeReused => ("oauth_code_reused", "token"),
+            Self::IdentityLinked => ("identity_linked", "user"),
+            Self::IdentityUnlinked => ("identity_unlinked", "user"),
+            Self::IdentityRefused => ("identity_refused", "user"),
+            Self::ConfirmationRequested => ("user_confirmation_requested", "user"),
+            Self::RecoveryRequested => ("user_recovery_requested", "user"),
+            Self::ReauthenticateRequested => ("user_reauthenticate_requested", "user"),
+            Self::EmailChangeRequested => ("user_email_change_requested", "user"),
+            Self::Invited => ("user_invited", "team"),
+            Self::InviteAccepted => ("invite_accepted", "account"),
+            Self::Confirmed => ("user_confirmed", "account"),
+            Self::VerificationFailed => ("verification_failed", "account"),
         }
     }
 }

@@ -35,6 +35,16 @@ pub(super) enum Limited {
     OAuthRegister,
     /// A request of an OAuth client, which is stored before anybody is known.
     OAuthAuthorize,
+    /// A sign-in with an identity provider that begins.
+    OAuth,
+    /// `/otp`, and typed codes.
+    Otp,
+    /// `/magiclink`.
+    MagicLink,
+    /// `/recover`.
+    Recover,
+    /// Links, and what else sends mails.
+    Confirm,
 }
 
 impl Limited {
@@ -44,6 +54,11 @@ impl Limited {
             Self::SignUp => "signup",
             Self::OAuthRegister => "oauth_register",
             Self::OAuthAuthorize => "oauth_authorize",
+            Self::OAuth => "oauth",
+            Self::Otp => "otp",
+            Self::MagicLink => "magiclink",
+            Self::Recover => "recover",
+            Self::Confirm => "confirm",
         }
     }
 
@@ -53,6 +68,11 @@ impl Limited {
             Self::SignUp => settings.rate_limit_signup_per_window,
             Self::OAuthRegister => settings.rate_limit_oauth_register_per_window,
             Self::OAuthAuthorize => settings.rate_limit_oauth_authorize_per_window,
+            Self::OAuth => settings.rate_limit_oauth_per_window,
+            Self::Otp => settings.rate_limit_otp_per_window,
+            Self::MagicLink => settings.rate_limit_magiclink_per_window,
+            Self::Recover => settings.rate_limit_recover_per_window,
+            Self::Confirm => settings.rate_limit_confirm_per_window,
         }
     }
 }
@@ -86,7 +106,7 @@ impl Limits {
     }
 
     /// 16 bytes that stand for `value`; `kind` keeps the uses apart.
-    fn hash(&self, kind: &str, value: &[u8]) -> Vec<u8> {
+    pub(super) fn hash(&self, kind: &str, value: &[u8]) -> Vec<u8> {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(kind.as_bytes());
         context.update(&[0]);
@@ -297,7 +317,7 @@ fn too_many(until: DateTime<Utc>, now: DateTime<Utc>) -> AuthError {
 }
 
 /// Whole seconds, at least one.
-fn seconds_until(at: DateTime<Utc>, now: DateTime<Utc>) -> u64 {
+pub(super) fn seconds_until(at: DateTime<Utc>, now: DateTime<Utc>) -> u64 {
     let millis = u64::try_from((at - now).num_milliseconds()).unwrap_or(0);
     millis.div_ceil(1000).max(1)
 }

@@ -36,6 +36,8 @@ pub(super) async fn issue(
         expires_at,
         refresh_token: refresh_token(auth, session),
         user,
+        provider_token: None,
+        provider_refresh_token: None,
     })
 }
 

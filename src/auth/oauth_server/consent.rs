@@ -13,7 +13,7 @@ use crate::auth::audit::{self, Action};
 use crate::auth::model::{Client, User};
 use crate::auth::queries::oauth_grants::{self, Approval, Authorization};
 use crate::auth::user::{self, Bearer};
-use crate::auth::{Auth, AuthError, queries};
+use crate::auth::{Auth, AuthError, queries, redirect};
 use crate::clock::random_token;
 use crate::db::Tx;
 use crate::error::ErrorCode;
@@ -268,7 +268,7 @@ async fn log(
     Ok(())
 }
 
-/// Whether a page of `origin` may ask and decide: the application's, or ours. A request without an origin is no page's.
+/// Whether a page of `origin` may ask and decide: the application's, one of the allow list, or ours. A request without an origin is no page's.
 ///
 /// # Errors
 /// [`AuthError::Invalid`].
@@ -286,7 +286,12 @@ pub(super) fn check_origin(auth: &Auth, origin: Option<&str>) -> Result<(), Auth
     let is_ours = origins
         .filter_map(|page| Url::parse(&page).ok())
         .any(|page| page.origin().is_tuple() && page.origin().ascii_serialization() == origin);
-    if is_ours {
+    // What links and sign-ins may lead to may ask as well.
+    let is_listed = || {
+        redirect::target(&config, Some(origin))
+            .is_ok_and(|page| page.origin().ascii_serialization() == origin)
+    };
+    if is_ours || is_listed() {
         Ok(())
     } else {
         Err(AuthError::Invalid("unauthorized request origin"))

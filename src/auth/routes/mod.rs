@@ -3,10 +3,12 @@
 mod admin_users;
 pub(super) mod bearer;
 mod logout;
+mod mail;
 mod meta;
 mod signup;
 mod token;
 mod user;
+mod verify;
 mod version;
 
 use axum::Router;
@@ -38,6 +40,9 @@ pub fn router(auth: Auth) -> Router {
                 .delete(admin_users::delete),
         )
         .merge(oauth_server::routes(&auth))
+        .merge(super::oauth::routes())
+        .merge(mail::routes())
+        .merge(verify::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(version::layer))

@@ -4,6 +4,7 @@ mod admin;
 mod extensions;
 mod limits;
 mod logout;
+mod oauth;
 mod oauth_server;
 mod refresh;
 mod shapes;

@@ -311,7 +311,7 @@ async fn a_request_belongs_to_who_saw_it_first() {
 async fn no_other_site_makes_a_browser_consent() {
     let settings = [
         ("server.site_url", "https://shop.example/start"),
-        ("auth.oauth_server_authorization_url", ""),
+        ("auth.redirect_urls", "https://*.shop.example/**"),
     ];
     let provider = Provider::with(&settings).await;
     let client = provider.confidential().await;
@@ -334,6 +334,8 @@ async fn no_other_site_makes_a_browser_consent() {
         "https://shop.example.evil",
         "https://shop.example:444",
         "http://shop.example",
+        "http://eu.shop.example",
+        "https://eu.shop.example.evil",
         "null",
         "",
     ] {
@@ -363,7 +365,18 @@ async fn no_other_site_makes_a_browser_consent() {
         .post(&path, None, json!({ "action": "approve" }))
         .await;
     assert_eq!(reply.status, 401);
-    assert_eq!(decide("https://shop.example").await.status, 200);
+    let listed = decide("https://eu.shop.example").await;
+    assert_eq!(listed.status, 200, "{}", listed.text());
+    let id = provider.begin(&client, &[("scope", "phone")]).await;
+    let path = format!("/auth/v1/oauth/authorizations/{id}");
+    let of_site = Request::get(&path)
+        .header("authorization", format!("Bearer {}", access(&ana)))
+        .header("origin", "https://shop.example");
+    let reply = provider
+        .app
+        .send(of_site.body(Body::empty()).unwrap())
+        .await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
 }
 
 /// Attack 30. Remove the switch, `limits::count`, or a rule of `redirect_uri::check`, and this fails.

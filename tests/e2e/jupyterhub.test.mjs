@@ -4,22 +4,29 @@
 // what to type.
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import fs from 'node:fs'
 import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
-import { test } from 'node:test'
+import { after, before, test } from 'node:test'
 import { ROOT, good, later, sharedProject, temporaryFolder, until } from './harness.mjs'
 
 const PACKAGES = ['jupyterhub==6.1.1', 'oauthenticator==17.4.0']
+const PROXY = path.join(ROOT, 'tests/e2e/node_modules/configurable-http-proxy/bin/configurable-http-proxy')
 const HUB_START_MS = 60_000
+const STOP_MS = 10_000
 
 const shared = sharedProject({ env: { AUTH_OAUTH_SERVER_ENABLED: 'true' } })
+let hub, cleanup
+before(async () => {
+  hub = await Hub.start({ after: (step) => (cleanup = step) }, shared())
+})
+after(() => cleanup?.())
 
-test('JupyterHub signs a person in', async (t) => {
+test('JupyterHub signs a person in', async () => {
   const project = shared()
-  const hub = await Hub.start(t, project)
   const ana = await project.person('ana')
 
   // JupyterHub sends the browser away, and sb shows its page.
@@ -48,9 +55,8 @@ test('JupyterHub signs a person in', async (t) => {
   assert.ok(stolen.status >= 400, `a used code was answered ${stolen.status}`)
 })
 
-test('who says no is not signed in', async (t) => {
+test('who says no is not signed in', async () => {
   const project = shared()
-  const hub = await Hub.start(t, project)
   const bo = await project.person('bo')
   const browser = new Browser()
   const page = await browser.open(`${hub.url}/hub/oauth_login`)
@@ -109,32 +115,39 @@ class Hub {
     const folder = temporaryFolder(t)
     const [port, hubPort, apiPort] = await freePorts(3)
     const hub = new Hub()
+    hub.output = ''
     hub.url = `http://127.0.0.1:${port}`
     const client = await registered(project, `${hub.url}/hub/oauth_callback`)
     const file = path.join(folder, 'jupyterhub_config.py')
     fs.writeFileSync(file, settings(project, client, { port, hubPort, apiPort, url: hub.url }), { mode: 0o600 })
-    hub.output = ''
-    const child = spawn(path.join(bin, 'jupyterhub'), ['-f', file], {
-      cwd: folder,
-      env: { PATH: `${bin}:${process.env.PATH}`, HOME: folder, LANG: 'C.UTF-8', CONFIGPROXY_AUTH_TOKEN: 'a token of this test alone' },
-      stdio: ['ignore', 'pipe', 'pipe'],
+    const env = { PATH: `${bin}:${process.env.PATH}`, HOME: folder, LANG: 'C.UTF-8', CONFIGPROXY_AUTH_TOKEN: randomBytes(32).toString('hex') }
+    const run = (program, args) => launched(t, hub, program, args, { cwd: folder, env })
+    run(process.execPath, [PROXY, '--ip', '127.0.0.1', '--port', port, '--api-ip', '127.0.0.1', '--api-port', apiPort])
+    const child = run(path.join(bin, 'jupyterhub'), ['-f', file])
+    const ended = once(child, 'exit').then(([code]) => {
+      throw new Error(`JupyterHub ended with ${code}`)
     })
-    const closed = once(child, 'close')
-    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (hub.output += text))
-    later(t, async () => {
-      child.kill('SIGTERM')
-      const late = setTimeout(() => child.kill('SIGKILL'), 10_000)
-      await closed
-      clearTimeout(late)
-    })
-    await until('JupyterHub', async () => {
-      if (child.exitCode !== null) throw new Error(`it ended early:\n${hub.output}`)
-      return (await fetch(`${hub.url}/hub/api`)).ok
-    }, HUB_START_MS).catch((error) => {
+    const ready = until('JupyterHub', async () => (await fetch(`${hub.url}/hub/api`)).ok, HUB_START_MS)
+    await Promise.race([ready, ended]).catch((error) => {
       throw new Error(`${error.message}\n${hub.output}`)
     })
+    ended.catch(() => {})
     return hub
   }
+}
+
+/** A program whose words are kept; it is stopped when the test is over. */
+function launched(t, hub, program, args, options) {
+  const child = spawn(program, args.map(String), { ...options, stdio: ['ignore', 'pipe', 'pipe'] })
+  const closed = once(child, 'close')
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (hub.output += text))
+  later(t, async () => {
+    child.kill('SIGTERM')
+    const late = setTimeout(() => child.kill('SIGKILL'), STOP_MS)
+    await closed
+    clearTimeout(late)
+  })
+  return child
 }
 
 /** A client for the hub; its name holds markup on purpose. */
@@ -150,7 +163,6 @@ async function registered(project, callback) {
 /** Addresses are the ones discovery names. */
 function settings(project, client, { port, hubPort, apiPort, url }) {
   const issuer = `${project.status.api_url}/auth/v1`
-  const proxy = path.join(ROOT, 'tests/e2e/node_modules/configurable-http-proxy/bin/configurable-http-proxy')
   const text = JSON.stringify
   return `
 c.JupyterHub.bind_url = ${text(url)}
@@ -158,7 +170,7 @@ c.JupyterHub.hub_port = ${hubPort}
 c.JupyterHub.db_url = "sqlite:///hub.sqlite"
 c.JupyterHub.spawner_class = "simple"
 c.JupyterHub.redirect_to_server = False
-c.ConfigurableHTTPProxy.command = ["node", ${text(proxy)}]
+c.ConfigurableHTTPProxy.should_start = False
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:${apiPort}"
 c.JupyterHub.authenticator_class = "generic-oauth"
 c.GenericOAuthenticator.client_id = ${text(client.client_id)}

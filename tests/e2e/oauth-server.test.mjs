@@ -18,7 +18,7 @@ const insecure = { execute: [client.allowInsecureRequests] }
 async function discovered(project, options) {
   const { client_id, client_secret } = good(await project.client(project.status.service_role_key).auth.admin.oauth.createClient(options))
   const issuer = new URL(`${project.status.api_url}/auth/v1`)
-  return { id: client_id, config: await client.discovery(issuer, client_id, client_secret, undefined, insecure) }
+  return { id: client_id, config: await client.discovery(issuer, client_id, undefined, client.ClientSecretBasic(client_secret), insecure) }
 }
 
 /** Sends a person through the application's own page; gives the address the browser ends at. */

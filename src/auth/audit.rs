@@ -31,6 +31,18 @@ pub(super) enum Action {
     InviteAccepted,
     Confirmed,
     VerificationFailed,
+    FactorInProgress,
+    ChallengeCreated,
+    VerificationAttempted,
+    FactorUnenrolled,
+    FactorDeleted,
+    RecoveryCodesGenerated,
+    PasskeyCreated,
+    PasskeyUpdated,
+    PasskeyDeleted,
+    Logout,
+    LoginFailed,
+    Imported,
 }
 
 impl Action {
@@ -59,6 +71,19 @@ impl Action {
             Self::InviteAccepted => ("invite_accepted", "account"),
             Self::Confirmed => ("user_confirmed", "account"),
             Self::VerificationFailed => ("verification_failed", "account"),
+            Self::FactorInProgress => ("factor_in_progress", "factor"),
+            Self::ChallengeCreated => ("challenge_created", "factor"),
+            Self::VerificationAttempted => ("verification_attempted", "factor"),
+            Self::FactorUnenrolled => ("factor_unenrolled", "factor"),
+            Self::FactorDeleted => ("factor_deleted", "factor"),
+            Self::RecoveryCodesGenerated => ("recovery_codes_generated", "factor"),
+            Self::PasskeyCreated => ("passkey_created", "user"),
+            Self::PasskeyUpdated => ("passkey_updated", "user"),
+            Self::PasskeyDeleted => ("passkey_deleted", "user"),
+            Self::Logout => ("logout", "account"),
+            // Upstream has no word for it.
+            Self::LoginFailed => ("login_failed", "account"),
+            Self::Imported => ("users_imported", "team"),
         }
     }
 }
@@ -90,9 +115,7 @@ pub(super) fn by_user(action: Action, user: &User) -> Value {
 
 /// What an entry calls a user.
 pub(super) fn name(user: &User) -> &str {
-    if user.email.is_empty() {
-        &user.phone
-    } else {
-        &user.email
-    }
+    let names = [user.email.as_str(), &user.phone];
+    let named = names.into_iter().find(|name| !name.is_empty());
+    named.or(user.username.as_deref()).unwrap_or_default()
 }

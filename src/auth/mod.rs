@@ -17,6 +17,9 @@
 mod address;
 mod admin;
 mod audit;
+mod audit_chain;
+mod audit_log;
+mod audit_seal;
 mod buckets;
 mod claims;
 mod duration;
@@ -24,36 +27,49 @@ mod email;
 mod error;
 mod flow;
 mod hooks;
+mod import;
 mod landing;
 mod limits;
 mod mail_limits;
 mod metadata;
+mod mfa;
 mod model;
 mod oauth;
 mod oauth_server;
 mod one_time_token;
+mod operate;
+mod passkeys;
 mod password;
 mod queries;
 mod redirect;
 mod refresh_token;
+mod revocation;
 mod routes;
 mod secrets;
 mod session;
+mod sessions;
 mod sign_in;
 mod signup;
+mod stored_hash;
 mod token;
 mod user;
+mod username;
+mod webauthn;
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-pub use admin::{ListUsers, NewAccount, add_user, list_users, remove_user};
+pub use admin::{ListUsers, NewAccount, SortField, add_user, list_users, remove_user};
+pub use audit_seal::{AuditKey, AuditReport, Head, keep_audit, keep_audit_sealed, verify_audit};
 pub use claims::{ClaimsContext, ClaimsProvider};
 pub use error::AuthError;
 pub use hooks::{AfterHook, Extensions, Hook, HookContext, HookRejection, UserEvent};
-pub use model::{Client, Identity, TokenResponse, User, UserPage};
+pub use import::{ImportedUser, import_user, log_import};
+pub use model::{Client, Factor, Identity, TokenResponse, User, UserPage};
 pub use oauth_server::discovery_router;
+pub use operate::{ban_user, log_out_user, mint_token, set_password, set_role};
+pub use revocation::publish_revocation;
 pub use routes::router;
 
 use crate::clock::Clock;
@@ -103,13 +119,14 @@ struct Inner {
     mailer: Mailer,
     outbound: Outbound,
     oauth: oauth::OAuth,
+    mfa_secrets: mfa::Secrets,
     extensions: Extensions,
     passwords: password::Passwords,
 }
 
 impl Auth {
-    /// Builds the service. `secret` authenticates refresh tokens and hides addresses in the tables of the limits; it must
-    /// be the same on all nodes.
+    /// Builds the service. `secret` authenticates refresh tokens, hides addresses in the tables of the limits and seals
+    /// what second factors are made of; it must be the same on all nodes.
     ///
     /// # Errors
     /// [`AuthError::Internal`] when the settings of argon2 or the allow list of redirects cannot be used.
@@ -141,6 +158,7 @@ impl Auth {
             mailer,
             outbound,
             oauth: oauth::OAuth::default(),
+            mfa_secrets: mfa::Secrets::new(secret),
             extensions,
             passwords,
         })))
@@ -189,6 +207,10 @@ impl Auth {
         &self.0.oauth
     }
 
+    fn mfa_secrets(&self) -> &mfa::Secrets {
+        &self.0.mfa_secrets
+    }
+
     fn extensions(&self) -> &Extensions {
         &self.0.extensions
     }
@@ -220,6 +242,7 @@ fn saving(error: DbError) -> AuthError {
         match error.constraint() {
             Some("users_email_partial_key") => return AuthError::EmailExists,
             Some("users_phone_key") => return AuthError::PhoneExists,
+            Some("users_username_key") => return AuthError::UsernameExists,
             Some("users_pkey") => return AuthError::IdExists,
             _ => {}
         }

@@ -73,7 +73,7 @@ section! {
         /// Milliseconds a statement may run; 0 means no limit.
         statement_timeout_ms: u64 = 30_000, "DB_STATEMENT_TIMEOUT_MS";
         /// Roles a token may name.
-        allowed_roles: Vec<String> = vec!["anon".to_owned(), "authenticated".to_owned(), "service_role".to_owned()], "DB_ALLOWED_ROLES";
+        allowed_roles: Vec<String> = vec!["anon".to_owned(), "authenticated".to_owned(), "service_role".to_owned(), "guest".to_owned()], "DB_ALLOWED_ROLES";
         /// What the API roles may do with new tables: "supabase" or "none".
         default_grants: DefaultGrants = DefaultGrants::Supabase, "DB_DEFAULT_GRANTS";
         /// Password of the role `authenticator`, with which PostgREST and `sb` connect. Default: derived from the master key.
@@ -143,6 +143,18 @@ words! {
     }
 }
 
+words! {
+    /// Which requests of PostgREST look at the session of their token.
+    InstantRevocation {
+        /// None.
+        Off = "off",
+        /// Those that may change something.
+        Mutations = "mutations",
+        /// All.
+        All = "all",
+    }
+}
+
 section! {
     /// Accounts and sessions.
     Auth in "auth" {
@@ -152,6 +164,20 @@ section! {
         [live] refresh_token_ttl: u64 = 2_592_000, "REFRESH_TOKEN_TTL";
         /// Seconds within which concurrent refreshes with one token all get the same successor.
         [live] refresh_token_reuse_interval: u64 = 10, "REFRESH_TOKEN_REUSE_INTERVAL";
+        /// Seconds after which a session ends although it is used; 0: never.
+        [live] sessions_timebox: u64 = 0, "AUTH_SESSIONS_TIMEBOX";
+        /// Seconds without a refresh after which a session ends; 0: when its refresh token expires.
+        [live] sessions_inactivity_timeout: u64 = 0, "AUTH_SESSIONS_INACTIVITY_TIMEOUT";
+        /// A sign-in ends the user's other sessions.
+        [live] sessions_single_per_user: bool = false, "AUTH_SESSIONS_SINGLE_PER_USER";
+        /// Which requests of PostgREST are refused at once (401) when the session of their token was ended or its user is banned: "off", "mutations" or "all". Otherwise they are good until the access token expires.
+        instant_revocation: InstantRevocation = InstantRevocation::Off, "AUTH_INSTANT_REVOCATION";
+        /// Postgres role of new accounts: "authenticated", or "guest" where an admin has to trust them first. One of `db.allowed_roles`, not service_role.
+        [live] default_role: String = "authenticated".to_owned(), "AUTH_DEFAULT_ROLE";
+        /// Accounts may have a user name and sign in with it, also without an address.
+        [live] usernames_enabled: bool = false, "AUTH_USERNAMES_ENABLED";
+        /// Everybody may ask for the id of a user name: `GET /users/{username}`.
+        [live] profile_lookup: bool = false, "AUTH_PROFILE_LOOKUP";
         /// Sign-ups give no session until the address is confirmed.
         [live] require_email_confirmation: bool = false, "AUTH_REQUIRE_EMAIL_CONFIRMATION";
         /// Nobody can sign up; accounts come from the admin API.
@@ -178,6 +204,8 @@ section! {
         [live] rate_limit_token_per_window: u32 = 30, "AUTH_RATE_LIMIT_TOKEN_PER_WINDOW";
         /// Sign-ups per window and address, on all nodes together.
         [live] rate_limit_signup_per_window: u32 = 30, "AUTH_RATE_LIMIT_SIGNUP_PER_WINDOW";
+        /// Challenges and answers of second factors and passkeys per window and address, on all nodes together.
+        [live] rate_limit_mfa_per_window: u32 = 30, "AUTH_RATE_LIMIT_MFA_PER_WINDOW";
         /// Refreshes per window and address, on each node; more are answered 503, which keeps clients signed in.
         [live] rate_limit_refresh_per_window: u32 = 150, "AUTH_RATE_LIMIT_REFRESH_PER_WINDOW";
         /// Other services can sign people in through this project (OAuth 2.1, OpenID Connect).
@@ -246,6 +274,32 @@ section! {
         [live] external_timeout_s: u32 = 10, "AUTH_EXTERNAL_TIMEOUT_S";
         /// Sign-ins with a provider begun per window and address, on all nodes together.
         [live] rate_limit_oauth_per_window: u32 = 60, "AUTH_RATE_LIMIT_OAUTH_PER_WINDOW";
+        /// Users can enrol authenticator apps (TOTP).
+        [live] mfa_totp_enroll_enabled: bool = true, "AUTH_MFA_TOTP_ENROLL_ENABLED";
+        /// Codes of enrolled authenticator apps are accepted.
+        [live] mfa_totp_verify_enabled: bool = true, "AUTH_MFA_TOTP_VERIFY_ENABLED";
+        /// Users can enrol security keys and platform authenticators as second factors.
+        [live] mfa_webauthn_enroll_enabled: bool = true, "AUTH_MFA_WEBAUTHN_ENROLL_ENABLED";
+        /// Enrolled security keys and platform authenticators are accepted as second factors.
+        [live] mfa_webauthn_verify_enabled: bool = true, "AUTH_MFA_WEBAUTHN_VERIFY_ENABLED";
+        /// Users with a second factor can make recovery codes.
+        [live] mfa_recovery_codes_enroll_enabled: bool = true, "AUTH_MFA_RECOVERY_CODES_ENROLL_ENABLED";
+        /// Recovery codes are accepted.
+        [live] mfa_recovery_codes_verify_enabled: bool = true, "AUTH_MFA_RECOVERY_CODES_VERIFY_ENABLED";
+        /// Second factors a user may have, recovery codes aside.
+        [live] mfa_max_factors: usize = 10, "AUTH_MFA_MAX_FACTORS";
+        /// Users can register passkeys and sign in with them.
+        [live] passkeys_enabled: bool = true, "AUTH_PASSKEYS_ENABLED";
+        /// Passkeys a user may have.
+        [live] passkeys_max: usize = 10, "AUTH_PASSKEYS_MAX";
+        /// A sign-in with a passkey counts as two factors (aal2): the authenticator is one, and it has asked for a PIN or a biometric. Supabase counts it as one.
+        [live] passkey_is_aal2: bool = true, "AUTH_PASSKEY_IS_AAL2";
+        /// The domain that passkeys and security keys belong to; changing it makes all of them useless. Default: the host of `server.site_url`.
+        [live] webauthn_rp_id: Option<String> = None, "AUTH_WEBAUTHN_RP_ID";
+        /// What authenticators call the site. Default: the domain.
+        [live] webauthn_rp_name: Option<String> = None, "AUTH_WEBAUTHN_RP_NAME";
+        /// Origins whose pages may use them, on that domain or below it. Default: the origin of `server.site_url`. For the domain `localhost` any port will do.
+        [live] webauthn_rp_origins: Vec<String> = Vec::new(), "AUTH_WEBAUTHN_RP_ORIGINS";
         /// Days that entries of the audit log are kept.
         audit_retention_days: u16 = 90, "AUTH_AUDIT_RETENTION_DAYS";
     }

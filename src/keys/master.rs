@@ -35,6 +35,11 @@ impl MasterKey {
         })))
     }
 
+    /// A key that was derived from another one for a purpose of its own.
+    pub fn from_derived(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Reads the key from `path`, or makes it there with mode 0600. Of two processes that start at once, both get
     /// the key of the first.
     pub fn load_or_create(path: &Path) -> Result<Self, KeysError> {
@@ -79,6 +84,15 @@ impl MasterKey {
     /// The password of one of `sb`'s database roles: the same on all nodes.
     pub fn role_password(&self, role: &str) -> Secret {
         let bytes = self.derive(&format!("database role {role}"));
+        Secret::new(URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// The password after it was changed `version` times.
+    pub fn changed_role_password(&self, role: &str, version: i32) -> Secret {
+        if version == 0 {
+            return self.role_password(role);
+        }
+        let bytes = self.derive(&format!("database role {role} {version}"));
         Secret::new(URL_SAFE_NO_PAD.encode(bytes))
     }
 

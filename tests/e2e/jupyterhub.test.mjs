@@ -20,10 +20,12 @@ const STOP_MS = 10_000
 
 const shared = sharedProject({ env: { AUTH_OAUTH_SERVER_ENABLED: 'true' } })
 let hub, cleanup
-before(async () => {
-  hub = await Hub.start({ after: (step) => (cleanup = step) }, shared())
-})
+before(() => startHub())
 after(() => cleanup?.())
+
+async function startHub() {
+  hub = await Hub.start({ after: (step) => (cleanup = step) }, shared())
+}
 
 test('JupyterHub signs a person in', async () => {
   const project = shared()

@@ -52,6 +52,7 @@ impl Owner {
             user_id: self.user_id,
             session_id: Some(self.session_id),
             jti: self.claims.get("jti").and_then(Value::as_str),
+            is_aal2: self.claims.get("aal").and_then(Value::as_str) == Some("aal2"),
         }
     }
 
@@ -112,6 +113,7 @@ impl ClientToken {
             user_id: self.user_id,
             session_id: Some(self.session_id),
             jti: self.claims.get("jti").and_then(Value::as_str),
+            is_aal2: false,
         }
     }
 }

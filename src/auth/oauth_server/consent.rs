@@ -85,14 +85,14 @@ pub(super) enum Decision {
 ///
 /// # Errors
 /// `oauth_authorization_not_found`, also for somebody else's; [`AuthError::Invalid`] when it is decided;
-/// those of [`user::current_user`].
+/// those of [`user::trusted_user`]: who has a second factor lets nobody in without it.
 pub(super) async fn details(
     auth: &Auth,
     owner: &Owner,
     authorization_id: &str,
     client: &Client,
 ) -> Result<Details, AuthError> {
-    let user = user::current_user(auth, owner.bearer()).await?;
+    let user = user::trusted_user(auth, owner.bearer()).await?;
     let tx = auth.db().auth().begin().await?;
     let found = async {
         let asked = lock_pending(auth, &tx, authorization_id).await?;
@@ -188,7 +188,7 @@ pub(super) async fn decide(
     (authorization_id, decision): (&str, Decision),
     client: &Client,
 ) -> Result<Redirect, AuthError> {
-    let user = user::current_user(auth, owner.bearer()).await?;
+    let user = user::trusted_user(auth, owner.bearer()).await?;
     let tx = auth.db().auth().begin().await?;
     let decided = async {
         let asked = lock_pending(auth, &tx, authorization_id).await?;

@@ -1,6 +1,6 @@
 //! What a token is good for: `/oauth/userinfo`, `/oauth/introspect`, `/oauth/revoke`.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -10,8 +10,7 @@ use super::id_token;
 use super::parameters::Parameters;
 use crate::auth::queries::oauth_clients::OAuthClient;
 use crate::auth::queries::oauth_grants::{self, ClientSession};
-use crate::auth::user;
-use crate::auth::{Auth, AuthError};
+use crate::auth::{Auth, AuthError, session, user};
 
 /// What a client may know of the user its token acts for.
 ///
@@ -135,12 +134,11 @@ async fn live_session(
 
 /// When a session ends if nobody refreshes it.
 fn ends_at(auth: &Auth, found: &ClientSession) -> DateTime<Utc> {
-    let ttl = i64::try_from(auth.config().auth.refresh_token_ttl).unwrap_or(i64::MAX);
-    let ttl = TimeDelta::try_seconds(ttl).unwrap_or(TimeDelta::MAX);
-    found
-        .used_at
-        .checked_add_signed(ttl)
-        .unwrap_or(DateTime::<Utc>::MAX_UTC)
+    let limits = session::session_limits(&auth.config().auth);
+    let unused = found.used_at.checked_add_signed(limits.ttl);
+    let too_old = found.created_at.checked_add_signed(limits.age);
+    let ends = unused.into_iter().chain(too_old).min();
+    ends.unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 /// Ends the session of a token of the client, whichever of its tokens it is. One that is no token of the client's is

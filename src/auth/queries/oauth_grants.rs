@@ -383,6 +383,7 @@ pub(in crate::auth) struct ClientSession {
     pub(in crate::auth) resource: Option<String>,
     /// Counter of its current refresh token.
     pub(in crate::auth) counter: i64,
+    pub(in crate::auth) created_at: DateTime<Utc>,
     /// When it was opened or last refreshed.
     pub(in crate::auth) used_at: DateTime<Utc>,
     pub(in crate::auth) is_banned: bool,
@@ -430,6 +431,7 @@ pub(in crate::auth) async fn find_session(
          , coalesce(s.scopes, '') as scopes
          , s.oauth_resource
          , s.refresh_token_counter
+         , s.created_at
          , coalesce(s.refreshed_at, s.created_at) as used_at
          , coalesce(u.banned_until > $2, false) as is_banned
       from auth.sessions s
@@ -445,6 +447,7 @@ pub(in crate::auth) async fn find_session(
         scopes: row.get("scopes"),
         resource: row.get("oauth_resource"),
         counter: row.get("refresh_token_counter"),
+        created_at: row.get("created_at"),
         used_at: row.get("used_at"),
         is_banned: row.get("is_banned"),
     }))

@@ -6,15 +6,20 @@ use uuid::Uuid;
 use super::ip_text;
 use super::rows::users;
 use crate::auth::model::{Client, Session, User};
-use crate::db::{DbError, Row, SystemConnection};
+use crate::db::{DbError, Row, SystemConnection, ToSql};
 
 /// How long what is accepted at a refresh, and from whom.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::auth) struct RefreshLimits {
     /// The OAuth client that asks: it reaches its own sessions only, and who is none reaches those of no client.
     pub(in crate::auth) oauth_client_id: Option<Uuid>,
+    /// Unused for longer, a session is over.
     pub(in crate::auth) ttl: TimeDelta,
     pub(in crate::auth) reuse_interval: TimeDelta,
+    /// Older sessions are over.
+    pub(in crate::auth) age: TimeDelta,
+    /// Only the newest session of a user may go on.
+    pub(in crate::auth) newest_only: bool,
 }
 
 /// What became of a refresh.
@@ -30,6 +35,8 @@ pub(in crate::auth) enum Refreshed {
     Expired,
     /// The token was used before; the session is deleted.
     Reused,
+    /// A second factor was verified in the session a moment ago; it goes on with the tokens from then.
+    Outdated,
 }
 
 /// The ordinary case, in one small statement: the current token of a live session. It gives no row in any other case,
@@ -38,8 +45,10 @@ pub(in crate::auth) enum Refreshed {
 /// The commit does not wait for the disk. Should Postgres crash within the moment, the session is where it was before
 /// and the client's token is ahead of it. Its MAC says that it was ours to give, so it is taken for the current one; the
 /// same holds after a failover to a replica that was behind.
-const ROTATE: &str = concat!(
-    "
+macro_rules! rotate {
+    ($further:literal) => {
+        concat!(
+            "
     with c as materialized (
       select set_config('synchronous_commit', 'off', true)
     ), s as (
@@ -55,34 +64,55 @@ const ROTATE: &str = concat!(
            , c
        where s.id = $1
          and s.refresh_token_counter <= $2
-         and s.oauth_client_id is not distinct from $7
+         and s.oauth_client_id is not distinct from $8
          and u.id = s.user_id
          and (s.not_after is null or s.not_after > $3)
          and coalesce(s.refreshed_at, s.created_at) > $4
-         and (u.banned_until is null or u.banned_until <= $3)
+         and s.created_at > $7
+         and (u.banned_until is null or u.banned_until <= $3)",
+            $further,
+            "
       returning ",
-    user_columns!(),
-    "
+            user_columns!(),
+            "
            , s.aal
            , s.amr
     )
     select ",
-    user_columns!(),
-    "
+            user_columns!(),
+            "
          , u.aal
          , u.amr
          , ",
-    identity_columns!(),
-    "
+            identity_columns!(),
+            "
       from s u
       left join auth.identities i
         on i.user_id = u.id"
+        )
+    };
+}
+
+const ROTATE: &str = rotate!("");
+
+/// The same where a user has one session: a text of its own, so that it costs nothing where the setting is off.
+const ROTATE_NEWEST: &str = rotate!(
+    "
+         and not exists (
+           select
+             from auth.sessions n
+            where n.user_id = s.user_id
+              and n.created_at > s.created_at
+              and n.oauth_client_id is not distinct from s.oauth_client_id
+         )"
 );
 
 /// All other cases, decided and acted on under the row's lock: a caller that waited for another sees what that one wrote.
 /// `current` means that the obstacle has gone in between (a ban was lifted, say).
 /// The parent of the current token is good within the reuse interval; after that only to repair a lost response:
 /// while nothing issued with the current token has come back, three times, for a day.
+/// A second factor takes the counter two steps on, so that no token from before gives the level it has reached. A refresh
+/// that was under way meanwhile is refused (`outdated`), and no reason to end the session.
 const DECIDE: &str = concat!(
     "
     with s as materialized (
@@ -96,9 +126,10 @@ const DECIDE: &str = concat!(
            , s.refresh_token_counter
            , s.refresh_token_seen
            , s.refresh_token_reuse_count
+           , s.oauth_client_id
         from auth.sessions s
        where s.id = $1
-         and s.oauth_client_id is not distinct from $8
+         and s.oauth_client_id is not distinct from $10
          for update
     ), u as materialized (
       select ", user_columns!(), "
@@ -111,7 +142,19 @@ const DECIDE: &str = concat!(
                when u.banned_until > $3 then 'banned'
                when s.not_after <= $3 then 'expired'
                when coalesce(s.refreshed_at, s.created_at) <= $4 then 'expired'
+               when s.created_at <= $8 then 'expired'
+               when $9 and exists (
+                 select
+                   from auth.sessions n
+                  where n.user_id = s.user_id
+                    and n.created_at > s.created_at
+                    and n.oauth_client_id is not distinct from s.oauth_client_id
+               ) then 'displaced'
                when s.refresh_token_counter <= $2 then 'current'
+               when s.refresh_token_counter = $2 + 2
+                and s.refreshed_at >= $5
+                and s.aal = 'aal2'
+                and s.amr #>> '{0,timestamp}' = floor(extract(epoch from s.refreshed_at))::text then 'outdated'
                when s.refresh_token_counter > $2 + 1 then 'reused'
                when s.refreshed_at >= $5 then 'repeated'
                when s.refresh_token_seen then 'reused'
@@ -133,7 +176,7 @@ const DECIDE: &str = concat!(
       delete from auth.sessions s
        using u
        where s.id = u.session_id
-         and u.outcome = 'reused'
+         and u.outcome in ('reused', 'displaced')
     ), logged as (
       insert into auth.audit_log_entries
         (payload, created_at, ip_address)
@@ -191,15 +234,24 @@ async fn rotate(
     now: DateTime<Utc>,
     client: &Client,
 ) -> Result<Option<Refreshed>, DbError> {
-    let expired = now - limits.ttl;
+    let (unused_since, older_than) = (now - limits.ttl, now - limits.age);
     let (ip, agent) = (&client.ip, &client.user_agent);
-    let owner = &limits.oauth_client_id;
-    let rows = db
-        .query(
-            ROTATE,
-            &[&session_id, &counter, &now, &expired, ip, agent, owner],
-        )
-        .await?;
+    let sql = if limits.newest_only {
+        ROTATE_NEWEST
+    } else {
+        ROTATE
+    };
+    let params: [&(dyn ToSql + Sync); 8] = [
+        &session_id,
+        &counter,
+        &now,
+        &unused_since,
+        ip,
+        agent,
+        &older_than,
+        &limits.oauth_client_id,
+    ];
+    let rows = db.query(sql, &params).await?;
     Ok(rows
         .first()
         .map(|row| current(row, &rows, (session_id, counter + 1))))
@@ -224,6 +276,8 @@ async fn decide(
                 &(now - limits.reuse_interval),
                 &(now - TimeDelta::hours(24)),
                 &ip_text(client),
+                &(now - limits.age),
+                &limits.newest_only,
                 &limits.oauth_client_id,
             ],
         )
@@ -234,8 +288,9 @@ async fn decide(
     Ok(match row.get("outcome") {
         "current" => None,
         "banned" => Some(Refreshed::Banned),
-        "expired" => Some(Refreshed::Expired),
+        "expired" | "displaced" => Some(Refreshed::Expired),
         "reused" => Some(Refreshed::Reused),
+        "outdated" => Some(Refreshed::Outdated),
         // Repeated or recovered: the token the session has already.
         _ => {
             let counter = row.get("refresh_token_counter");

@@ -1,10 +1,14 @@
 //! From HTTP to the services and back.
 
 mod admin_users;
+mod audit;
 pub(super) mod bearer;
 mod logout;
 mod mail;
 mod meta;
+mod paging;
+mod profiles;
+mod sessions;
 mod signup;
 mod token;
 mod user;
@@ -43,6 +47,11 @@ pub fn router(auth: Auth) -> Router {
         .merge(super::oauth::routes())
         .merge(mail::routes())
         .merge(verify::routes())
+        .merge(super::mfa::routes())
+        .merge(super::passkeys::routes())
+        .merge(sessions::routes())
+        .merge(audit::routes())
+        .merge(profiles::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(version::layer))

@@ -460,7 +460,8 @@ async fn the_tables_stay_small_and_hold_no_addresses() {
         call.send().await.refused(400, "invalid_credentials");
     }
     let counts = "select (select count(*) from auth.rate_limits) || ' ' || (select count(*) from auth.sign_in_failures)";
-    assert_eq!(app.value(counts).await, "20 20");
+    // One more bucket keeps a flood of failures out of the audit log.
+    assert_eq!(app.value(counts).await, "21 20");
     let clear = "select count(*)
                    from auth.rate_limits b, auth.sign_in_failures f
                   where position('192.0.2'::bytea in b.key) > 0
@@ -471,7 +472,7 @@ async fn the_tables_stay_small_and_hold_no_addresses() {
     for number in 20..29 {
         app.sign_in(&format!("{number}@example.com"), WRONG).await;
     }
-    assert_eq!(app.value(counts).await, "3 11");
+    assert_eq!(app.value(counts).await, "2 11");
     app.sign_up(ANA).await.ok();
     assert_eq!(app.value(counts).await, "2 11");
 }

@@ -1,12 +1,17 @@
 //! The auth service over its router, against a real database.
 
+mod accounts;
 mod admin;
+mod audit;
 mod extensions;
 mod limits;
 mod logout;
+mod mfa;
 mod oauth;
 mod oauth_server;
 mod refresh;
+mod revocation;
+mod sessions;
 mod shapes;
 mod signup;
 mod support;

@@ -656,3 +656,20 @@ async fn nonsense_is_refused_with_words() {
         }
     }
 }
+
+/// Ask `user::current_user` instead of `user::trusted_user` in `consent` and this fails.
+#[tokio::test]
+async fn who_has_a_second_factor_lets_nobody_in_without_it() {
+    let provider = Provider::new().await;
+    let client = provider.confidential().await;
+    let ana = provider.user("ana@example.com").await;
+    let id = provider.begin(&client, &[]).await;
+    provider.details(access(&ana), &id).await;
+    let sql = "insert into auth.mfa_factors (id, user_id, factor_type, status, created_at, updated_at) select gen_random_uuid(), id, 'totp', 'verified', now(), now() from auth.users";
+    let owner = provider.app.owner().await;
+    owner.batch_execute(sql).await.unwrap();
+    let reply = provider.details(access(&ana), &id).await;
+    refused(&reply, 401, "insufficient_aal");
+    let reply = provider.decide(access(&ana), &id, "approve").await;
+    refused(&reply, 401, "insufficient_aal");
+}

@@ -10,7 +10,7 @@ import fs from 'node:fs'
 import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
-import { after, before, test } from 'node:test'
+import { after, test } from 'node:test'
 import { ROOT, good, later, sharedProject, temporaryFolder, until } from './harness.mjs'
 
 const PACKAGES = ['jupyterhub==6.1.1', 'oauthenticator==17.4.0']
@@ -20,15 +20,16 @@ const STOP_MS = 10_000
 
 const shared = sharedProject({ env: { AUTH_OAUTH_SERVER_ENABLED: 'true' } })
 let hub, cleanup
-before(() => startHub())
 after(() => cleanup?.())
 
-async function startHub() {
-  hub = await Hub.start({ after: (step) => (cleanup = step) }, shared())
+/** One hub for all tests, started by the first. */
+function sharedHub() {
+  return (hub ??= Hub.start({ after: (step) => (cleanup = step) }, shared()))
 }
 
 test('JupyterHub signs a person in', async () => {
   const project = shared()
+  const hub = await sharedHub()
   const ana = await project.person('ana')
 
   // JupyterHub sends the browser away, and sb shows its page.
@@ -59,6 +60,7 @@ test('JupyterHub signs a person in', async () => {
 
 test('who says no is not signed in', async () => {
   const project = shared()
+  const hub = await sharedHub()
   const bo = await project.person('bo')
   const browser = new Browser()
   const page = await browser.open(`${hub.url}/hub/oauth_login`)

@@ -32,6 +32,7 @@ pub(crate) fn router(
         .merge(inbox)
         .merge(ops::router(context, Some(rest.clone())))
         .merge(jwks(keys))
+        .merge(auth::discovery_router(auth.clone()))
         .nest("/auth/v1", auth::router(auth))
         .nest("/jobs/v1", jobs)
         .merge(rest::router(rest))

@@ -125,9 +125,10 @@ pub(super) fn auth(
     master: &MasterKey,
     extensions: auth::Extensions,
 ) -> Result<Auth, StartError> {
-    let (signer, publisher) = (keys.clone(), keys.clone());
+    let (signer, verifier, publisher) = (keys.clone(), keys.clone(), keys.clone());
     let issuer = TokenIssuer {
         sign: Arc::new(move |claims| signer.sign(claims).map_err(|error| error.to_string())),
+        verify: Arc::new(move |token| verifier.verify_for_anybody(token).ok()),
         jwks: Arc::new(move || publisher.jwks()),
     };
     let secret = master.derive("sb/refresh-token");

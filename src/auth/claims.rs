@@ -36,7 +36,7 @@ const RESERVED: [&str; 13] = [
 pub struct ClaimsContext {
     /// Whose token it is.
     pub user: Arc<User>,
-    /// How it is obtained: `password` or `token_refresh`.
+    /// How it is obtained: `password`, `token_refresh` or `oauth_provider/authorization_code`.
     pub authentication_method: &'static str,
     /// The claims so far.
     pub claims: Map<String, Value>,
@@ -121,6 +121,10 @@ fn merge(
         if claims.get(&name) == Some(&value) {
             continue;
         }
+        // `scope` says what an OAuth client may do; in other tokens it is the project's own.
+        if name == "scope" && claims.contains_key("client_id") {
+            return Err(format!("a claims provider may not change the claim {name}"));
+        }
         check_change(&name, &value, allowed_roles)?;
         claims.insert(name, value);
     }
@@ -137,7 +141,12 @@ pub(super) fn replace(
     answered: Map<String, Value>,
     allowed_roles: &[String],
 ) -> Result<Map<String, Value>, AuthError> {
-    let kept = |name: &str| RESERVED.contains(&name) || ["role", "email", "phone"].contains(&name);
+    let is_grant = claims.contains_key("client_id");
+    let kept = |name: &str| {
+        RESERVED.contains(&name)
+            || ["role", "email", "phone"].contains(&name)
+            || is_grant && name == "scope"
+    };
     let names: Vec<_> = claims.keys().cloned().collect();
     for name in names {
         if !kept(&name) && !answered.contains_key(&name) {

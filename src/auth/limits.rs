@@ -33,6 +33,10 @@ pub(super) enum Limited {
     Token,
     /// Sign-up.
     SignUp,
+    /// A client that registers itself.
+    OAuthRegister,
+    /// A request of an OAuth client, which is stored before anybody is known.
+    OAuthAuthorize,
     /// A sign-in with an identity provider that begins.
     OAuth,
     /// Anonymous sign-in.
@@ -54,6 +58,8 @@ impl Limited {
         match self {
             Self::Token => "token",
             Self::SignUp => "signup",
+            Self::OAuthRegister => "oauth_register",
+            Self::OAuthAuthorize => "oauth_authorize",
             Self::OAuth => "oauth",
             Self::Anonymous => "anonymous",
             Self::Otp => "otp",
@@ -68,6 +74,8 @@ impl Limited {
         match self {
             Self::Token => settings.rate_limit_token_per_window,
             Self::SignUp => settings.rate_limit_signup_per_window,
+            Self::OAuthRegister => settings.rate_limit_oauth_register_per_window,
+            Self::OAuthAuthorize => settings.rate_limit_oauth_authorize_per_window,
             Self::OAuth => settings.rate_limit_oauth_per_window,
             Self::Otp => settings.rate_limit_otp_per_window,
             Self::MagicLink => settings.rate_limit_magiclink_per_window,

@@ -37,6 +37,7 @@ mod metadata;
 mod mfa;
 mod model;
 mod oauth;
+mod oauth_server;
 mod one_time_token;
 mod operate;
 mod passkeys;
@@ -71,8 +72,8 @@ pub use error::AuthError;
 pub use hooks::{AfterHook, Extensions, Hook, HookContext, HookRejection, UserEvent};
 pub use import::{ImportedUser, import_user, log_import};
 pub use model::{Client, Factor, Identity, TokenResponse, User, UserPage};
+pub use oauth_server::discovery_router;
 pub use operate::{ban_user, log_out_user, mint_token, set_password, set_role};
-pub use password_rules::WeakPassword;
 pub use password_rules::WeakPassword;
 pub use revocation::publish_revocation;
 pub use routes::router;
@@ -93,12 +94,17 @@ use crate::telemetry::Metrics;
 pub struct TokenIssuer {
     /// The compact JWT of claims, signed with the active key; an error is for the log.
     pub sign: SignToken,
+    /// The claims of a token of ours that has not expired. Whom it is for is for the caller to look at.
+    pub verify: VerifyToken,
     /// The JSON text of the public key set.
     pub jwks: Arc<dyn Fn() -> Arc<str> + Send + Sync>,
 }
 
 /// Signs claims.
 pub type SignToken = Arc<dyn Fn(&Map<String, Value>) -> Result<String, String> + Send + Sync>;
+
+/// Reads a token; `None` for all that is not to be believed.
+pub type VerifyToken = Arc<dyn Fn(&str) -> Option<Map<String, Value>> + Send + Sync>;
 
 impl std::fmt::Debug for TokenIssuer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -238,6 +244,13 @@ impl Auth {
 
     fn jwks(&self) -> Arc<str> {
         (self.0.tokens.jwks)()
+    }
+
+    /// The claims of a token this service has issued, for whomever.
+    fn verify(&self, token: &str) -> Option<Map<String, Value>> {
+        let claims = (self.0.tokens.verify)(token)?;
+        let issuer = claims.get("iss").and_then(Value::as_str);
+        (issuer == Some(self.config().issuer().as_str())).then_some(claims)
     }
 }
 

@@ -8,7 +8,7 @@ use super::address::{Email, Phone};
 use super::audit::{self, Action};
 use super::audit_log;
 use super::limits::{self, Account, Attempt, Origin};
-use super::model::{Client, TokenResponse, User};
+use super::model::{Client, Session, TokenResponse, User};
 use super::queries::{self, Credentials, Device, RefreshLimits, Refreshed, SignIn, Within};
 use super::sync_hooks::{self, PasswordAttempt};
 use super::user::Bearer;
@@ -297,20 +297,35 @@ pub(super) async fn refresh(
     origin: Origin,
 ) -> Result<TokenResponse, AuthError> {
     limits::count_refresh(auth, origin)?;
+    let (session, user) = rotate(auth, refresh_token, client, None).await?;
+    token::issue(auth, user, &session, "token_refresh", client).await
+}
+
+/// Advances the session of a refresh token: one of an OAuth client when `oauth_client_id` is given, else one of none.
+///
+/// # Errors
+/// Those of [`refresh`].
+pub(super) async fn rotate(
+    auth: &Auth,
+    refresh_token: &str,
+    client: &Client,
+    oauth_client_id: Option<Uuid>,
+) -> Result<(Session, User), AuthError> {
     let presented = auth
         .mac_key()
         .open(refresh_token)
         .ok_or(AuthError::RefreshTokenNotFound)?;
-    let limits = session_limits(&auth.config().auth);
+    let limits = RefreshLimits {
+        oauth_client_id,
+        ..session_limits(&auth.config().auth)
+    };
     let refreshed = async {
         let connection = auth.db().auth().connection().await?;
         let token = (presented.session_id, presented.counter);
         queries::refresh(&connection, token, limits, auth.clock().now(), client).await
     };
     match refreshed.await.map_err(unavailable)? {
-        Refreshed::Current(session, user) => {
-            token::issue(auth, *user, &session, "token_refresh", client).await
-        }
+        Refreshed::Current(session, user) => Ok((session, *user)),
         Refreshed::Unknown => Err(AuthError::RefreshTokenNotFound),
         Refreshed::Banned => Err(AuthError::UserBanned),
         Refreshed::Expired => Err(AuthError::SessionExpired),
@@ -322,6 +337,7 @@ pub(super) async fn refresh(
 pub(super) fn session_limits(settings: &config::Auth) -> RefreshLimits {
     let limit = |count: u64| seconds(if count == 0 { u64::MAX } else { count });
     RefreshLimits {
+        oauth_client_id: None,
         ttl: seconds(settings.refresh_token_ttl).min(limit(settings.sessions_inactivity_timeout)),
         reuse_interval: seconds(settings.refresh_token_reuse_interval),
         age: limit(settings.sessions_timebox),

@@ -254,6 +254,18 @@ section! {
         [live] rate_limit_mfa_per_window: u32 = 30, "AUTH_RATE_LIMIT_MFA_PER_WINDOW";
         /// Refreshes per window and address, on each node; more are answered 503, which keeps clients signed in.
         [live] rate_limit_refresh_per_window: u32 = 150, "AUTH_RATE_LIMIT_REFRESH_PER_WINDOW";
+        /// Other services can sign people in through this project (OAuth 2.1, OpenID Connect).
+        [live] oauth_server_enabled: bool = false, "AUTH_OAUTH_SERVER_ENABLED";
+        /// The page of the application that asks people for their consent; it gets `?authorization_id=`. Unset: a built-in page.
+        [live] oauth_server_authorization_url: Option<String> = None, "AUTH_OAUTH_SERVER_AUTHORIZATION_URL";
+        /// Programs may register themselves as OAuth clients (RFC 7591).
+        [live] oauth_dynamic_registration: bool = false, "AUTH_OAUTH_DYNAMIC_REGISTRATION";
+        /// OAuth clients that register themselves, per window and address, on all nodes together.
+        [live] rate_limit_oauth_register_per_window: u32 = 10, "AUTH_RATE_LIMIT_OAUTH_REGISTER_PER_WINDOW";
+        /// Sign-ins that OAuth clients begin, per window and address, on all nodes together.
+        [live] rate_limit_oauth_authorize_per_window: u32 = 150, "AUTH_RATE_LIMIT_OAUTH_AUTHORIZE_PER_WINDOW";
+        /// Services for which `GET /auth/v1/token/service?aud=` issues tokens of a minute. Empty: none.
+        [live] service_token_audiences: Vec<String> = Vec::new(), "AUTH_SERVICE_TOKEN_AUDIENCES";
         /// Where links and sign-ins may lead besides `server.site_url`: addresses such as `https://*.example.com/**` (`*` is a part of a host name or path, `**` any path), or exactly as `myapp://callback`.
         [live] redirect_urls: Vec<String> = Vec::new(), "AUTH_REDIRECT_URLS";
         /// Further origins where mailed links may lead, to any path.

@@ -94,7 +94,7 @@ async fn verifies(
         .collect();
     let set = KeySet::build(&rows, Vec::new(), master)?;
     let rules = token::Rules {
-        audience: "",
+        audience: Some(""),
         legacy_secret: None,
         now: clock.now().timestamp(),
     };

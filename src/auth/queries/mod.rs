@@ -66,6 +66,8 @@ mod flow_state;
 mod limits;
 pub(super) mod mfa;
 pub(super) mod oauth;
+pub(super) mod oauth_clients;
+pub(super) mod oauth_grants;
 mod one_time_tokens;
 pub(super) mod passkeys;
 mod phone;

@@ -8,9 +8,11 @@ use super::rows::users;
 use crate::auth::model::{Client, Session, User};
 use crate::db::{DbError, Row, SystemConnection, ToSql};
 
-/// How long what is accepted at a refresh.
+/// How long what is accepted at a refresh, and from whom.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::auth) struct RefreshLimits {
+    /// The OAuth client that asks: it reaches its own sessions only, and who is none reaches those of no client.
+    pub(in crate::auth) oauth_client_id: Option<Uuid>,
     /// Unused for longer, a session is over.
     pub(in crate::auth) ttl: TimeDelta,
     pub(in crate::auth) reuse_interval: TimeDelta,
@@ -62,6 +64,7 @@ macro_rules! rotate {
            , c
        where s.id = $1
          and s.refresh_token_counter <= $2
+         and s.oauth_client_id is not distinct from $8
          and u.id = s.user_id
          and (s.not_after is null or s.not_after > $3)
          and coalesce(s.refreshed_at, s.created_at) > $4
@@ -126,6 +129,7 @@ const DECIDE: &str = concat!(
            , s.oauth_client_id
         from auth.sessions s
        where s.id = $1
+         and s.oauth_client_id is not distinct from $10
          for update
     ), u as materialized (
       select ", user_columns!(), "
@@ -237,7 +241,7 @@ async fn rotate(
     } else {
         ROTATE
     };
-    let params: [&(dyn ToSql + Sync); 7] = [
+    let params: [&(dyn ToSql + Sync); 8] = [
         &session_id,
         &counter,
         &now,
@@ -245,6 +249,7 @@ async fn rotate(
         ip,
         agent,
         &older_than,
+        &limits.oauth_client_id,
     ];
     let rows = db.query(sql, &params).await?;
     Ok(rows
@@ -273,6 +278,7 @@ async fn decide(
                 &ip_text(client),
                 &(now - limits.age),
                 &limits.newest_only,
+                &limits.oauth_client_id,
             ],
         )
         .await?;

@@ -194,7 +194,7 @@ pub(in crate::auth) async fn sign_out(
     Ok(row.map(|row| row.get("alive")))
 }
 
-/// Whose session it is.
+/// Whose session it is. One of an OAuth client says nothing of the user's own.
 pub(in crate::auth) async fn find_session_user(
     db: &SystemConnection,
     session_id: Uuid,
@@ -202,7 +202,8 @@ pub(in crate::auth) async fn find_session_user(
     let sql = "
     select s.user_id
       from auth.sessions s
-     where s.id = $1";
+     where s.id = $1
+       and s.oauth_client_id is null";
     let row = db.query_opt(sql, &[&session_id]).await?;
     Ok(row.map(|row| row.get("user_id")))
 }

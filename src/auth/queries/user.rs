@@ -118,6 +118,7 @@ macro_rules! is_known_device {
                     , s.created_at
                  from auth.sessions s
                 where s.user_id = u.id
+                  and s.oauth_client_id is null
                 order by s.created_at desc
                 limit 100
              ) s

@@ -17,7 +17,7 @@ use crate::http::{ApiError, ClientIp};
 use crate::identity::Caller;
 use crate::net::AddressBlock;
 
-/// A caller whose token names a user.
+/// A caller whose token names a user, and who is that user: the token of an OAuth client only acts for one.
 #[derive(Debug)]
 pub(in crate::auth) struct SignedIn(Caller);
 
@@ -42,12 +42,12 @@ impl<S: Send + Sync> FromRequestParts<S> for SignedIn {
             return Err(no_authorization());
         }
         let caller = Caller::from_request_parts(parts, state).await?;
-        if caller.user_id().is_some() {
-            Ok(Self(caller))
-        } else {
+        if caller.user_id().is_none() {
             let message = "invalid claim: missing sub claim";
-            Err(ApiError::new(ErrorCode::BadJwt, message))
+            return Err(ApiError::new(ErrorCode::BadJwt, message));
         }
+        refuse_oauth_client(&caller)?;
+        Ok(Self(caller))
     }
 }
 
@@ -64,12 +64,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Service {
             return Err(no_authorization());
         }
         let caller = Caller::from_request_parts(parts, state).await?;
+        refuse_oauth_client(&caller)?;
         if caller.is_service() {
             Ok(Self)
         } else {
             Err(AuthError::NotAdmin("User not allowed").into())
         }
     }
+}
+
+/// An account is its owner's to manage, whatever its owner lets a client do.
+fn refuse_oauth_client(caller: &Caller) -> Result<(), ApiError> {
+    if caller.claims().contains_key("client_id") {
+        let message = "The token of an OAuth client cannot be used here";
+        return Err(ApiError::new(ErrorCode::UnexpectedAudience, message));
+    }
+    Ok(())
 }
 
 fn no_authorization() -> ApiError {

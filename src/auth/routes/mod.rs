@@ -20,7 +20,7 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
-use super::Auth;
+use super::{Auth, oauth_server};
 use crate::http::middleware::{method_not_allowed, not_found};
 
 /// The routes of the service, to be mounted at `/auth/v1`.
@@ -44,6 +44,7 @@ pub fn router(auth: Auth) -> Router {
                 .put(admin_users::update)
                 .delete(admin_users::delete),
         )
+        .merge(oauth_server::routes(&auth))
         .merge(super::oauth::routes())
         .merge(mail::routes())
         .merge(verify::routes())

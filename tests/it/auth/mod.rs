@@ -13,6 +13,7 @@ mod limits;
 mod logout;
 mod mfa;
 mod oauth;
+mod oauth_server;
 mod password_rules;
 mod phone;
 mod refresh;

@@ -1,0 +1,158 @@
+//! The built-in page on which people sign in and consent. What a client says of itself is written into it as text, never
+//! as markup; all that acts is in its script, which holds nothing of the request.
+
+use std::sync::LazyLock;
+
+use minijinja::{AutoEscape, Environment, context};
+use url::Url;
+
+use crate::auth::queries::oauth_grants::{self, Authorization};
+use crate::auth::{Auth, AuthError};
+
+/// Its script.
+pub(super) const SCRIPT: &str = include_str!("page/consent.js");
+/// Its style.
+pub(super) const STYLE: &str = include_str!("page/consent.css");
+
+/// Nothing but its own files, no frame around it; and nowhere to send a form, should its script not run.
+pub(super) const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                              img-src https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut templates = Environment::new();
+    templates.set_auto_escape_callback(|_| AutoEscape::Html);
+    templates
+        .add_template("consent.html", include_str!("page/consent.html"))
+        .expect("the template is part of the program");
+    templates
+});
+
+/// The page for a request, or the one that says that it is over (`false`).
+///
+/// # Errors
+/// [`AuthError::Db`].
+pub(super) async fn html(
+    auth: &Auth,
+    authorization_id: Option<&str>,
+) -> Result<(String, bool), AuthError> {
+    let found = match authorization_id {
+        Some(id) => {
+            let connection = auth.db().auth().connection().await?;
+            oauth_grants::find_authorization(&connection, id).await?
+        }
+        None => None,
+    };
+    let now = auth.clock().now();
+    let pending = found.filter(|found| found.status == "pending" && found.expires_at > now);
+    Ok((render(pending.as_ref())?, pending.is_some()))
+}
+
+fn render(pending: Option<&Authorization>) -> Result<String, AuthError> {
+    let request = pending.map(|asked| {
+        // Whoever registers itself learns nothing of people who only look.
+        let is_dynamic = asked.registration_type == "dynamic";
+        let logo = asked.logo_uri.clone();
+        let unnamed = || "An application without a name".to_owned();
+        let scopes = asked
+            .scope
+            .split(' ')
+            .map(|scope| meaning(scope).to_owned());
+        context! {
+            id => asked.authorization_id.clone(),
+            name => asked.client_name.clone().unwrap_or_else(unnamed),
+            logo => logo.filter(|logo| !is_dynamic && logo.starts_with("https://")),
+            is_dynamic => is_dynamic,
+            scopes => scopes.collect::<Vec<_>>(),
+            destination => destination(&asked.redirect_uri),
+        }
+    });
+    let template = TEMPLATES.get_template("consent.html");
+    template
+        .and_then(|template| template.render(context! { request }))
+        .map_err(|error| AuthError::Internal(format!("the consent page: {error}")))
+}
+
+/// What a scope lets a client do, in words.
+fn meaning(scope: &str) -> &str {
+    match scope {
+        "openid" => "know who you are",
+        "profile" => "see your name and picture",
+        "email" => "see your email address",
+        "phone" => "see your phone number",
+        "offline_access" => "stay connected when you are away",
+        other => other,
+    }
+}
+
+/// The part of an address that says whose it is.
+fn destination(uri: &str) -> String {
+    let url = Url::parse(uri).ok();
+    let host = url.as_ref().and_then(Url::host_str);
+    match (&url, host) {
+        (Some(url), Some(host)) => format!("{}://{host}", url.scheme()),
+        (Some(url), None) => format!("{}:", url.scheme()),
+        (None, _) => uri.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn asked() -> Authorization {
+        Authorization {
+            id: Uuid::nil(),
+            authorization_id: "abc".to_owned(),
+            client_id: Uuid::nil(),
+            user_id: None,
+            redirect_uri: "https://app.example/cb?x=1".to_owned(),
+            scope: "openid email".to_owned(),
+            state: None,
+            nonce: None,
+            resource: None,
+            code_challenge: String::new(),
+            needs_consent: false,
+            status: "pending".to_owned(),
+            auth_time: None,
+            session_id: None,
+            expires_at: DateTime::UNIX_EPOCH,
+            client_name: Some("<script>alert(1)</script>\" onload=\"x".to_owned()),
+            client_uri: None,
+            logo_uri: Some("https://app.example/'\"><script>".to_owned()),
+            client_type: "confidential".to_owned(),
+            registration_type: "manual".to_owned(),
+        }
+    }
+
+    /// Attack 30. Set `AutoEscape::None` and this fails.
+    #[test]
+    fn what_a_client_says_of_itself_is_text() {
+        let html = render(Some(&asked())).unwrap();
+        assert!(html.contains("&lt;script&gt;alert(1)"), "{html}");
+        assert!(html.contains("app.example"), "{html}");
+        assert_eq!(html.matches("<script").count(), 1, "{html}");
+        assert!(!html.contains("onload=\""), "{html}");
+        assert!(html.contains("know who you are"), "{html}");
+    }
+
+    #[test]
+    fn a_client_that_registered_itself_is_named_as_such_and_loads_nothing() {
+        let mut asked = asked();
+        asked.registration_type = "dynamic".to_owned();
+        let html = render(Some(&asked)).unwrap();
+        assert!(html.contains("registered itself"), "{html}");
+        assert!(!html.contains("<img"), "{html}");
+    }
+
+    #[test]
+    fn without_a_request_there_is_nothing_to_fill_in() {
+        let html = render(None).unwrap();
+        assert!(
+            html.contains("is over") && !html.contains("<form"),
+            "{html}"
+        );
+    }
+}

@@ -25,6 +25,7 @@ mod hooks;
 mod limits;
 mod metadata;
 mod model;
+mod openapi;
 mod password;
 mod queries;
 mod refresh_token;

@@ -4,6 +4,7 @@ mod admin_users;
 mod bearer;
 mod logout;
 mod meta;
+mod openapi;
 mod signup;
 mod token;
 mod user;
@@ -37,6 +38,7 @@ pub fn router(auth: Auth) -> Router {
                 .put(admin_users::update)
                 .delete(admin_users::delete),
         )
+        .merge(openapi::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(version::layer))

@@ -1,0 +1,130 @@
+//! Signing up, in and out, and the signed-in user.
+
+use serde_json::{Value, json};
+
+use super::build::{Operation, get, post, put};
+use super::schemas::{any_object, one_of, reference, takes, text};
+use crate::error::ErrorCode;
+
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        sign_up(),
+        token(),
+        refresh(),
+        sign_out(),
+        get("/user", "The signed-in user")
+            .user()
+            .json(200, reference("User")),
+        update_user(),
+    ]
+}
+
+fn session_or_user() -> Value {
+    json!({ "anyOf": [reference("Session"), reference("User")] })
+}
+
+fn sign_up() -> Operation {
+    post("/signup", "Make an account")
+        .body(takes(
+            [],
+            [
+                ("email", text()),
+                ("phone", text()),
+                ("password", text()),
+                ("data", any_object()),
+            ],
+        ))
+        .json(200, session_or_user())
+        .refuses(&[
+            ErrorCode::OverRequestRateLimit,
+            ErrorCode::SignupDisabled,
+            ErrorCode::AnonymousProviderDisabled,
+            ErrorCode::PhoneProviderDisabled,
+            ErrorCode::UserAlreadyExists,
+            ErrorCode::WeakPassword,
+            ErrorCode::HookRejected,
+        ])
+}
+
+fn token() -> Operation {
+    post("/token", "Sign in with a password, or go on with a session")
+        .query(
+            "grant_type",
+            one_of(&["password", "refresh_token"]),
+        )
+        .body(takes(
+            [],
+            [
+                ("email", text()),
+                ("phone", text()),
+                ("password", text()),
+                ("refresh_token", text()),
+            ],
+        ))
+        .json(200, reference("Session"))
+        .refuses(SIGN_IN)
+        .refuses(REFRESH)
+}
+
+/// What a sign-in is refused with.
+const SIGN_IN: &[ErrorCode] = &[
+    ErrorCode::InvalidCredentials,
+    ErrorCode::EmailNotConfirmed,
+    ErrorCode::UserBanned,
+    ErrorCode::PhoneProviderDisabled,
+    ErrorCode::OverRequestRateLimit,
+    ErrorCode::HookRejected,
+];
+
+/// What a refresh is refused with.
+const REFRESH: &[ErrorCode] = &[
+    ErrorCode::RefreshTokenNotFound,
+    ErrorCode::RefreshTokenAlreadyUsed,
+    ErrorCode::SessionExpired,
+    ErrorCode::UserBanned,
+];
+
+fn refresh() -> Operation {
+    post("/refresh", "Go on with a session")
+        .body(takes([("refresh_token", text())], []))
+        .json(200, reference("Session"))
+        .refuses(REFRESH)
+}
+
+fn sign_out() -> Operation {
+    let scope = one_of(&["global", "local", "others"]);
+    post("/logout", "End this session, all of them, or the others")
+        .user()
+        .query("scope", scope.clone())
+        .optional_body(takes([], [("scope", scope), ("refresh_token", text())]))
+        .empty(204)
+        .refuses(&[ErrorCode::RefreshTokenNotFound])
+}
+
+fn update_user() -> Operation {
+    put("/user", "Change the signed-in user")
+        .user()
+        .body(takes(
+            [],
+            [
+                ("email", text()),
+                ("phone", text()),
+                ("password", text()),
+                ("current_password", text()),
+                ("data", any_object()),
+            ],
+        ))
+        .json(200, reference("User"))
+        .refuses(&[
+            ErrorCode::NotAdmin,
+            ErrorCode::EmailExists,
+            ErrorCode::PhoneExists,
+            ErrorCode::PhoneProviderDisabled,
+            ErrorCode::FeatureDisabled,
+            ErrorCode::WeakPassword,
+            ErrorCode::SamePassword,
+            ErrorCode::CurrentPasswordRequired,
+            ErrorCode::CurrentPasswordInvalid,
+            ErrorCode::OverRequestRateLimit,
+        ])
+}

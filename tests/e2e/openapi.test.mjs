@@ -1,0 +1,90 @@
+// The served OpenAPI document under a fuzzer that somebody else wrote: Schemathesis, from PyPI.
+import assert from 'node:assert/strict'
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { test } from 'node:test'
+import { cleanEnv, run, sharedProject, temporaryFolder } from './harness.mjs'
+
+const VERSION = '4.32.5'
+const CHECKS = ['not_a_server_error', 'status_code_conformance', 'content_type_conformance', 'response_schema_conformance']
+/** Seconds of one run; more examples for a longer one: SB_TEST_SECONDS=300. */
+const SECONDS = Number(process.env.SB_TEST_SECONDS ?? 10)
+const INSTALL_MS = 240_000
+
+const shared = sharedProject({
+  env: { AUTH_RATE_LIMIT_ENABLED: 'false', AUTH_ARGON2_MEMORY_KIB: '64', AUTH_ARGON2_ITERATIONS: '1' },
+})
+
+/** The program, in a folder of the user's cache; the first call installs it. */
+async function schemathesis() {
+  const cache = process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache')
+  const folder = path.join(cache, 'sb-tests', `schemathesis-${VERSION}`)
+  const program = path.join(folder, 'bin', 'schemathesis')
+  if ((await answers(program)).code === 0) return program
+  fs.rmSync(folder, { recursive: true, force: true })
+  const steps = [
+    ['python3', ['-m', 'venv', folder]],
+    [path.join(folder, 'bin', 'pip'), ['install', '--quiet', '--disable-pip-version-check', `schemathesis==${VERSION}`]],
+  ]
+  for (const [command, args] of steps) {
+    const made = await answers(command, args, INSTALL_MS)
+    assert.equal(
+      made.code,
+      0,
+      `Schemathesis is needed (Python 3.10 or newer with venv and pip). Type:
+  Debian: apt-get install python3 python3-venv python3-pip
+  then:   python3 -m venv ${folder} && ${folder}/bin/pip install schemathesis==${VERSION}
+${made.output}`,
+    )
+  }
+  return program
+}
+
+/** { code, output }; a program that is not there has code 127. */
+async function answers(program, args = ['--version'], ms = 60_000, cwd = undefined) {
+  const child = spawn(program, args, { cwd, env: cleanEnv(), timeout: ms, killSignal: 'SIGKILL', stdio: ['ignore', 'pipe', 'pipe'] })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text))
+  try {
+    const [code, signal] = await once(child, 'close')
+    return { code: code ?? signal, output }
+  } catch (error) {
+    return { code: 127, output: error.message }
+  }
+}
+
+async function fuzz(t, headers, more = []) {
+  const program = await schemathesis()
+  const url = shared().status.api_url
+  const args = ['run', `${url}/auth/v1/openapi.json`, '--checks', CHECKS.join(','), '--phases', 'coverage,fuzzing']
+  args.push('--max-examples', String(Math.max(2, Math.round(SECONDS / 2))), '--no-shrink', '--workers', '2', '--warnings', 'off')
+  args.push('--suppress-health-check', 'all', '--max-redirects', '0', '--max-failures', '10', '--no-color', ...more)
+  for (const [name, value] of Object.entries(headers)) args.push('--header', `${name}: ${value}`)
+  const { code, output } = await answers(program, args, 600_000, temporaryFolder(t))
+  assert.equal(code, 0, output)
+  assert.match(output, /\d+ passed/, output)
+}
+
+test('the document is served by sb dev and not by sb serve unless it is asked for', async (t) => {
+  const served = await shared().fetch('/auth/v1/openapi.json')
+  assert.equal(served.status, 200)
+  assert.equal((await served.json()).openapi, '3.1.0')
+  const { stdout } = await shared().sb('info', '--json')
+  const set = JSON.parse(stdout).settings.find((one) => one.key === 'auth.openapi')
+  assert.equal(set.value, '', 'off, unless the project says otherwise')
+})
+
+test('nobody in particular gets documented answers', (t) => fuzz(t, {}))
+
+test('a signed-in user gets documented answers', async (t) => {
+  const { client } = await shared().person('ana')
+  const { data } = await client.auth.getSession()
+  // Ending the session would leave a stranger's token for the rest of the run.
+  await fuzz(t, { authorization: `Bearer ${data.session.access_token}` }, ['--exclude-path', '/auth/v1/logout'])
+})
+
+test('the service key gets documented answers', (t) =>
+  fuzz(t, { authorization: `Bearer ${shared().status.service_role_key}` }))

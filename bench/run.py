@@ -230,7 +230,7 @@ def main():
     add("--no-write", action="store_true", help="print the report, leave RESULTS.md alone")
     add("--keep", action="store_true", help="keep the work folder (logs, clusters)")
     args = parser.parse_args()
-    args.sb = shutil.which(args.sb) or args.sb
+    args.sb = str(Path(shutil.which(args.sb) or args.sb).resolve())
     args.supython_venv = str(Path(args.supython_venv).resolve())
 
     for signum in (signal.SIGTERM, signal.SIGHUP):

@@ -16,6 +16,7 @@ pub mod identity;
 pub mod jobs;
 pub mod keys;
 pub mod lifecycle;
+pub mod mail;
 pub mod net;
 mod ops;
 pub mod rest;

@@ -28,6 +28,7 @@ use crate::jobs::{
 };
 use crate::keys::{self, Keys, KeysError};
 use crate::lifecycle::Lifecycle;
+use crate::mail::Mailer;
 use crate::router;
 use crate::telemetry::Metrics;
 pub use migrate::Migrated;
@@ -59,6 +60,8 @@ pub struct Context {
     pub clock: Clock,
     /// The job queue.
     pub jobs: Jobs,
+    /// Sends mails, from within transactions.
+    pub mail: Mailer,
     /// Calls addresses outside, and none inside that `outbound.allow` does not name.
     pub outbound: Outbound,
     /// The settings as they are now.
@@ -244,11 +247,20 @@ impl App {
         let handlers = Webhooks::new(outbound.clone(), master.clone(), clock.clone())
             .add_to(self.extensions.add_to(self.handlers));
         let handlers = retention::register(handlers, settings.clone());
+        let mail = Mailer::new(
+            jobs.clone(),
+            db.clone(),
+            &master,
+            clock.clone(),
+            settings.clone(),
+        );
+        let handlers = mail.add_to(handlers);
         jobs.register(&handlers).await?;
         let context = Context {
             db,
             clock,
             jobs,
+            mail,
             outbound,
             config: settings,
             lifecycle,
@@ -260,6 +272,7 @@ impl App {
             .register(|registry| registry.register_collector(pools));
         context.jobs.register_metrics(&context.metrics);
         let auth = parts::auth(&context, &keys, &master, self.extensions)?;
+        let handlers = auth.add_to(handlers);
         let rest = parts::rest(&context, &keys)?;
         let mut authors = Router::new();
         for (path, routes) in self.routes {

@@ -100,6 +100,8 @@ pub(super) fn auth(
         clock,
         config,
         &secret,
+        context.mail.clone(),
+        context.outbound.clone(),
         extensions,
         &context.metrics,
     )?)

@@ -150,6 +150,9 @@ pub(super) async fn update(
     };
     let tx = auth.db().auth().begin().await?;
     let changed = async {
+        if change.password_hash.is_some() || change.email.is_some() {
+            queries::burn_tokens(&tx, id, None).await?;
+        }
         if queries::update_user(&tx, id, &change, now)
             .await
             .map_err(saving)?

@@ -14,6 +14,17 @@ pub(super) enum Action {
     Modified,
     UpdatedPassword,
     Deleted,
+    IdentityLinked,
+    IdentityUnlinked,
+    IdentityRefused,
+    ConfirmationRequested,
+    RecoveryRequested,
+    ReauthenticateRequested,
+    EmailChangeRequested,
+    Invited,
+    InviteAccepted,
+    Confirmed,
+    VerificationFailed,
 }
 
 impl Action {
@@ -25,6 +36,17 @@ impl Action {
             Self::Modified => ("user_modified", "user"),
             Self::UpdatedPassword => ("user_updated_password", "user"),
             Self::Deleted => ("user_deleted", "team"),
+            Self::IdentityLinked => ("identity_linked", "user"),
+            Self::IdentityUnlinked => ("identity_unlinked", "user"),
+            Self::IdentityRefused => ("identity_refused", "user"),
+            Self::ConfirmationRequested => ("user_confirmation_requested", "user"),
+            Self::RecoveryRequested => ("user_recovery_requested", "user"),
+            Self::ReauthenticateRequested => ("user_reauthenticate_requested", "user"),
+            Self::EmailChangeRequested => ("user_email_change_requested", "user"),
+            Self::Invited => ("user_invited", "team"),
+            Self::InviteAccepted => ("invite_accepted", "account"),
+            Self::Confirmed => ("user_confirmed", "account"),
+            Self::VerificationFailed => ("verification_failed", "account"),
         }
     }
 }

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use crate::db::{DbError, SqlState};
 use crate::error::ErrorCode;
 use crate::http::ApiError;
+use crate::mail::MailError;
 
 /// A refusal or failure of the auth service.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,15 @@ pub enum AuthError {
         /// When to try again, in seconds.
         retry_after_s: u64,
     },
+    /// So many mails to one address, whether or not it has an account.
+    #[error("Too many mails to this address; try again in {retry_after_s} seconds")]
+    TooManyMails {
+        /// When to try again, in seconds.
+        retry_after_s: u64,
+    },
+    /// The wanted address is not on the allow list, and why.
+    #[error("{0}")]
+    RedirectRefused(String),
     /// There is no such user.
     #[error("User not found")]
     UserNotFound,
@@ -128,7 +138,7 @@ pub enum AuthError {
 impl AuthError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::Invalid(_) => ErrorCode::ValidationFailed,
+            Self::Invalid(_) | Self::RedirectRefused(_) => ErrorCode::ValidationFailed,
             Self::InvalidCredentials => ErrorCode::InvalidCredentials,
             Self::EmailNotConfirmed => ErrorCode::EmailNotConfirmed,
             Self::UserBanned | Self::BearerBanned => ErrorCode::UserBanned,
@@ -141,6 +151,7 @@ impl AuthError {
             | Self::RefreshThrottled { .. }
             | Self::PasswordQueueFull => ErrorCode::ServiceUnavailable,
             Self::TooManyRequests { .. } => ErrorCode::OverRequestRateLimit,
+            Self::TooManyMails { .. } => ErrorCode::OverEmailSendRateLimit,
             Self::SignupDisabled => ErrorCode::SignupDisabled,
             Self::UserAlreadyExists => ErrorCode::UserAlreadyExists,
             Self::EmailExists => ErrorCode::EmailExists,
@@ -175,9 +186,8 @@ impl From<AuthError> for ApiError {
             }
             AuthError::RefreshUnavailable(cause) => public.with_retry_after(1).with_cause(cause),
             AuthError::RefreshThrottled { retry_after_s }
-            | AuthError::TooManyRequests { retry_after_s } => {
-                public.with_retry_after(retry_after_s)
-            }
+            | AuthError::TooManyRequests { retry_after_s }
+            | AuthError::TooManyMails { retry_after_s } => public.with_retry_after(retry_after_s),
             AuthError::PasswordQueueFull => public.with_retry_after(1),
             AuthError::Issuance(_) | AuthError::Internal(_) => Self::internal(error),
             AuthError::BearerBanned | AuthError::BearerNotFound => {
@@ -188,6 +198,18 @@ impl From<AuthError> for ApiError {
                 serde_json::json!({ "reasons": ["length"] }),
             ),
             _ => public,
+        }
+    }
+}
+
+impl From<MailError> for AuthError {
+    fn from(error: MailError) -> Self {
+        match error {
+            MailError::Db(error) => Self::Db(error),
+            MailError::Recipient => {
+                Self::Invalid("Unable to validate email address: invalid format")
+            }
+            MailError::Template(_) | MailError::TooLarge => Self::Internal(error.to_string()),
         }
     }
 }

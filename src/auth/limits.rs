@@ -31,6 +31,16 @@ pub(super) enum Limited {
     Token,
     /// Sign-up.
     SignUp,
+    /// A sign-in with an identity provider that begins.
+    OAuth,
+    /// `/otp`, and typed codes.
+    Otp,
+    /// `/magiclink`.
+    MagicLink,
+    /// `/recover`.
+    Recover,
+    /// Links, and what else sends mails.
+    Confirm,
 }
 
 impl Limited {
@@ -38,6 +48,11 @@ impl Limited {
         match self {
             Self::Token => "token",
             Self::SignUp => "signup",
+            Self::OAuth => "oauth",
+            Self::Otp => "otp",
+            Self::MagicLink => "magiclink",
+            Self::Recover => "recover",
+            Self::Confirm => "confirm",
         }
     }
 
@@ -45,6 +60,11 @@ impl Limited {
         match self {
             Self::Token => settings.rate_limit_token_per_window,
             Self::SignUp => settings.rate_limit_signup_per_window,
+            Self::OAuth => settings.rate_limit_oauth_per_window,
+            Self::Otp => settings.rate_limit_otp_per_window,
+            Self::MagicLink => settings.rate_limit_magiclink_per_window,
+            Self::Recover => settings.rate_limit_recover_per_window,
+            Self::Confirm => settings.rate_limit_confirm_per_window,
         }
     }
 }
@@ -78,7 +98,7 @@ impl Limits {
     }
 
     /// 16 bytes that stand for `value`; `kind` keeps the uses apart.
-    fn hash(&self, kind: &str, value: &[u8]) -> Vec<u8> {
+    pub(super) fn hash(&self, kind: &str, value: &[u8]) -> Vec<u8> {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(kind.as_bytes());
         context.update(&[0]);
@@ -289,7 +309,7 @@ fn too_many(until: DateTime<Utc>, now: DateTime<Utc>) -> AuthError {
 }
 
 /// Whole seconds, at least one.
-fn seconds_until(at: DateTime<Utc>, now: DateTime<Utc>) -> u64 {
+pub(super) fn seconds_until(at: DateTime<Utc>, now: DateTime<Utc>) -> u64 {
     let millis = u64::try_from((at - now).num_milliseconds()).unwrap_or(0);
     millis.div_ceil(1000).max(1)
 }

@@ -20,16 +20,24 @@ mod audit;
 mod buckets;
 mod claims;
 mod duration;
+mod email;
 mod error;
+mod flow;
 mod hooks;
+mod landing;
 mod limits;
+mod mail_limits;
 mod metadata;
 mod model;
+mod oauth;
+mod one_time_token;
 mod openapi;
 mod password;
 mod queries;
+mod redirect;
 mod refresh_token;
 mod routes;
+mod secrets;
 mod session;
 mod sign_in;
 mod signup;
@@ -50,6 +58,9 @@ pub use routes::router;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::db::{Db, DbError, SqlState};
+use crate::http::Outbound;
+use crate::jobs::Handlers;
+use crate::mail::Mailer;
 use crate::telemetry::Metrics;
 
 /// Signs access tokens and knows the public keys; `app.rs` passes the key ring's functions.
@@ -82,6 +93,10 @@ struct Inner {
     config: config::Handle,
     mac_key: refresh_token::MacKey,
     limits: limits::Limits,
+    secrets: secrets::Secrets,
+    mailer: Mailer,
+    outbound: Outbound,
+    oauth: oauth::OAuth,
     extensions: Extensions,
     passwords: password::Passwords,
 }
@@ -91,16 +106,23 @@ impl Auth {
     /// be the same on all nodes.
     ///
     /// # Errors
-    /// [`AuthError::Internal`] when the settings of argon2 cannot be used.
+    /// [`AuthError::Internal`] when the settings of argon2 or the allow list of redirects cannot be used.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the list of what the service depends on"
+    )]
     pub fn new(
         db: Db,
         tokens: TokenIssuer,
         clock: Clock,
         config: config::Handle,
         secret: &[u8; 32],
+        mailer: Mailer,
+        outbound: Outbound,
         extensions: Extensions,
         metrics: &Metrics,
     ) -> Result<Self, AuthError> {
+        redirect::check(&config.current())?;
         let passwords = password::Passwords::new(&config.current().auth, metrics)?;
         Ok(Self(Arc::new(Inner {
             db,
@@ -109,9 +131,18 @@ impl Auth {
             config,
             mac_key: refresh_token::MacKey::new(secret),
             limits: limits::Limits::new(secret),
+            secrets: secrets::Secrets::new(secret),
+            mailer,
+            outbound,
+            oauth: oauth::OAuth::default(),
             extensions,
             passwords,
         })))
+    }
+
+    /// Adds the kinds of jobs with which the service writes mails.
+    pub fn add_to(&self, handlers: Handlers) -> Handlers {
+        email::deliver::add_to(self, handlers)
     }
 
     fn db(&self) -> &Db {
@@ -132,6 +163,24 @@ impl Auth {
 
     fn limits(&self) -> &limits::Limits {
         &self.0.limits
+    }
+
+    fn secrets(&self) -> &secrets::Secrets {
+        &self.0.secrets
+    }
+
+    /// Sends mails, from within transactions.
+    pub fn mailer(&self) -> &Mailer {
+        &self.0.mailer
+    }
+
+    /// Calls addresses outside.
+    fn outbound(&self) -> &Outbound {
+        &self.0.outbound
+    }
+
+    fn oauth(&self) -> &oauth::OAuth {
+        &self.0.oauth
     }
 
     fn extensions(&self) -> &Extensions {

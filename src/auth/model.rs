@@ -137,6 +137,12 @@ pub struct TokenResponse {
     pub refresh_token: String,
     /// Whose session it is.
     pub user: User,
+    /// Access token of the identity provider, in the one answer that ends a sign-in with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider_token: Option<String>,
+    /// Its refresh token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider_refresh_token: Option<String>,
 }
 
 /// Where a request came from, kept with the session and the audit log.

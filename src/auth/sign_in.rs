@@ -50,6 +50,23 @@ impl Method {
             Self::Passkey => "passkey",
         }
     }
+
+    /// The method of such a word, as it was stored.
+    pub(super) fn from_text(text: &str) -> Option<Self> {
+        let all = [
+            Self::Password,
+            Self::Otp,
+            Self::MagicLink,
+            Self::Recovery,
+            Self::Invite,
+            Self::EmailSignup,
+            Self::EmailChange,
+            Self::OAuth,
+            Self::Anonymous,
+            Self::Passkey,
+        ];
+        all.into_iter().find(|method| method.as_str() == text)
+    }
 }
 
 /// A session that was opened; once its transaction is committed, [`answer`] gives its tokens.

@@ -6,12 +6,13 @@ use uuid::Uuid;
 
 use super::address::Email;
 use super::audit::{self, Action};
+use super::email::{self, sign_up::Confirmation};
 use super::hooks::HookContext;
 use super::limits::{self, Limited, Origin};
 use super::metadata::MetadataPatch;
-use super::model::{Client, Session, TokenResponse, User};
+use super::model::{Client, Identity, Session, TokenResponse, User};
 use super::queries::{self, NewUser};
-use super::{Auth, AuthError, password, saving, token};
+use super::{Auth, AuthError, mail_limits, password, saving, token};
 use crate::db::Tx;
 use crate::hooks::Event;
 
@@ -26,6 +27,12 @@ pub(super) struct SignUp {
     pub(super) password: Option<String>,
     /// First user metadata.
     pub(super) data: Option<Value>,
+    /// Where the link of its confirmation leads in the end.
+    pub(super) redirect_to: Option<String>,
+    /// PKCE, for that link.
+    pub(super) code_challenge: Option<String>,
+    /// PKCE, for that link.
+    pub(super) code_challenge_method: Option<String>,
 }
 
 /// What a sign-up answers.
@@ -55,24 +62,28 @@ pub(super) async fn sign_up(
     if config.auth.disable_signup {
         return Err(AuthError::SignupDisabled);
     }
-    let email = required_email(&input)?;
+    let address = required_email(&input)?;
     let password = input.password.as_deref().unwrap_or_default();
     if password.is_empty() {
         return Err(AuthError::Invalid("Signup requires a valid password"));
     }
     password::check_new(password, &config.auth)?;
     let data = MetadataPatch::parse(input.data)?.over(Map::new());
+    let pkce = (
+        input.code_challenge.as_deref(),
+        input.code_challenge_method.as_deref(),
+    );
+    let confirmation = Confirmation::parse(auth, input.redirect_to.as_deref(), pkce)?;
     limits::count(auth, Limited::SignUp, origin).await?;
-    let hash = auth.passwords().hash(password).await?;
     let confirmed = !config.auth.require_email_confirmation;
     let app_metadata = json!({ "provider": "email", "providers": ["email"] });
-    let new = NewUser {
+    let mut new = NewUser {
         id: Uuid::new_v4(),
         aud: &config.jwt.aud,
         role: "authenticated",
-        email: Some(email.as_str()),
+        email: Some(address.as_str()),
         phone: None,
-        password_hash: Some(&hash),
+        password_hash: None,
         email_confirmed: confirmed,
         phone_confirmed: false,
         app_metadata: &app_metadata,
@@ -81,11 +92,54 @@ pub(super) async fn sign_up(
         signs_in: confirmed,
         at: auth.clock().now(),
     };
-    register(auth, &new, client).await
+    if confirmed {
+        let hash = auth.passwords().hash(password).await?;
+        new.password_hash = Some(&hash);
+        return register(auth, &new, None, client).await;
+    }
+    mail_limits::count_mail(auth, &address).await?;
+    let existing = {
+        let connection = auth.db().auth().connection().await?;
+        queries::find_credentials_by_email(&connection, address.as_str(), None).await?
+    };
+    if let Some(existing) = existing {
+        // As much work as hashing a new one.
+        let known = existing.password_hash.as_deref();
+        let is_right = auth.passwords().verify(password, known).await?;
+        email::sign_up::again(auth, &existing, is_right, &confirmation, client).await?;
+        if !existing.is_confirmed {
+            new.id = existing.user_id;
+        }
+        let looks_new = !existing.is_confirmed || config.auth.hide_accounts;
+        return repeated(auth, &new, looks_new, client).await;
+    }
+    let hash = auth.passwords().hash(password).await?;
+    new.password_hash = Some(&hash);
+    register(auth, &new, Some(&confirmation), client).await
 }
 
-/// Stores the user between the hooks and issues its first tokens.
-async fn register(auth: &Auth, new: &NewUser<'_>, client: &Client) -> Result<SignedUp, AuthError> {
+/// Stores a user that does not sign in, between the hooks.
+pub(super) async fn make(
+    auth: &Auth,
+    new: &NewUser<'_>,
+    client: &Client,
+) -> Result<User, AuthError> {
+    let context = HookContext {
+        client: client.clone(),
+    };
+    auth.extensions()
+        .run_before_user_created(&context, || unsaved(new))
+        .await?;
+    store(auth, new, (None, None), client).await
+}
+
+/// Stores the user between the hooks and issues its first tokens, or mails what it has to confirm.
+async fn register(
+    auth: &Auth,
+    new: &NewUser<'_>,
+    confirmation: Option<&Confirmation>,
+    client: &Client,
+) -> Result<SignedUp, AuthError> {
     let context = HookContext {
         client: client.clone(),
     };
@@ -93,9 +147,12 @@ async fn register(auth: &Auth, new: &NewUser<'_>, client: &Client) -> Result<Sig
         .run_before_user_created(&context, || unsaved(new))
         .await?;
     let session = new.signs_in.then(|| token::new_session("password", new.at));
-    let user = match store(auth, new, session.as_ref(), client).await {
+    let user = match store(auth, new, (session.as_ref(), confirmation), client).await {
         Err(AuthError::EmailExists) if new.signs_in => return Err(AuthError::UserAlreadyExists),
-        Err(AuthError::EmailExists) => return repeated(auth, new, client).await,
+        Err(AuthError::EmailExists) => {
+            let looks_new = auth.config().auth.hide_accounts;
+            return repeated(auth, new, looks_new, client).await;
+        }
         result => result?,
     };
     match session {
@@ -123,11 +180,11 @@ fn required_email(input: &SignUp) -> Result<Email, AuthError> {
 async fn store(
     auth: &Auth,
     new: &NewUser<'_>,
-    session: Option<&Session>,
+    first: (Option<&Session>, Option<&Confirmation>),
     client: &Client,
 ) -> Result<User, AuthError> {
     let tx = auth.db().auth().begin().await?;
-    let stored = store_in(auth, &tx, new, session, client).await;
+    let stored = store_in(auth, &tx, new, first, client).await;
     tx.finish(stored).await
 }
 
@@ -135,7 +192,7 @@ async fn store_in(
     auth: &Auth,
     tx: &Tx,
     new: &NewUser<'_>,
-    session: Option<&Session>,
+    (session, confirmation): (Option<&Session>, Option<&Confirmation>),
     client: &Client,
 ) -> Result<User, AuthError> {
     insert_with_identities(tx, new).await?;
@@ -144,7 +201,11 @@ async fn store_in(
     }
     // Read back: triggers may have changed the row.
     let user = queries::read_user(tx, new.id).await?;
-    let user = user.ok_or_else(|| suppressed("a trigger deleted the new user"))?;
+    let mut user = user.ok_or_else(|| suppressed("a trigger deleted the new user"))?;
+    if let Some(confirmation) = confirmation {
+        confirmation.send(auth, tx, &user, client).await?;
+        user.confirmation_sent_at = Some(new.at);
+    }
     let payload = audit::by_user(Action::SignedUp, &user);
     queries::log(tx, &payload, (client, new.at)).await?;
     let what = (&user, new.at);
@@ -152,13 +213,15 @@ async fn store_in(
     Ok(user)
 }
 
-/// Inserts the user and an identity for each way in which it can sign in.
+/// Inserts the user and an identity for each way in which it can sign in. The identity of a sign-up that is let in at once
+/// says that nobody has proven the address yet, which matters when its owner comes by another way.
 pub(super) async fn insert_with_identities(tx: &Tx, new: &NewUser<'_>) -> Result<(), AuthError> {
     if queries::insert_user(tx, new).await.map_err(saving)? == 0 {
         return Err(suppressed("a trigger suppressed the new user"));
     }
+    let is_proven = new.email_confirmed && !new.signs_in;
     for (provider, address, verified) in [
-        ("email", new.email, new.email_confirmed),
+        ("email", new.email, is_proven),
         ("phone", new.phone, new.phone_confirmed),
     ] {
         if let Some(address) = address {
@@ -183,8 +246,14 @@ fn suppressed(cause: &str) -> AuthError {
     AuthError::Internal(cause.to_owned())
 }
 
-/// The answer to a sign-up with a taken address: a user that looks new and is none.
-async fn repeated(auth: &Auth, new: &NewUser<'_>, client: &Client) -> Result<SignedUp, AuthError> {
+/// The answer to a sign-up with a taken address: a user that looks new and is none. Clients tell it by its having no
+/// identity, unless it is to look new in that, too.
+async fn repeated(
+    auth: &Auth,
+    new: &NewUser<'_>,
+    looks_new: bool,
+    client: &Client,
+) -> Result<SignedUp, AuthError> {
     let actor = (Uuid::nil(), new.email.unwrap_or_default());
     let payload = audit::payload(
         Action::RepeatedSignup,
@@ -194,11 +263,32 @@ async fn repeated(auth: &Auth, new: &NewUser<'_>, client: &Client) -> Result<Sig
     let tx = auth.db().auth().begin().await?;
     let logged = queries::log(&tx, &payload, (client, new.at)).await;
     tx.finish(logged).await?;
-    Ok(SignedUp::Unconfirmed(Box::new(unsaved(new))))
+    let mut user = unsaved(new);
+    user.confirmation_sent_at = Some(new.at);
+    if looks_new {
+        user.identities.push(unsaved_identity(new));
+    }
+    Ok(SignedUp::Unconfirmed(Box::new(user)))
+}
+
+/// The identity as it would be stored.
+fn unsaved_identity(new: &NewUser<'_>) -> Identity {
+    let email = new.email.unwrap_or_default();
+    Identity {
+        id: Uuid::new_v4(),
+        provider_id: new.id.to_string(),
+        user_id: new.id,
+        identity_data: identity_data(new.id, ("email", email), false),
+        provider: "email".to_owned(),
+        last_sign_in_at: Some(new.at),
+        created_at: Some(new.at),
+        updated_at: Some(new.at),
+        email: Some(email.to_owned()),
+    }
 }
 
 /// The user as it would be stored.
-fn unsaved(new: &NewUser<'_>) -> User {
+pub(super) fn unsaved(new: &NewUser<'_>) -> User {
     let members = |value: &Value| value.as_object().cloned().unwrap_or_default();
     let at = |condition: bool| -> Option<DateTime<Utc>> { condition.then_some(new.at) };
     User {

@@ -43,5 +43,7 @@ pub(super) async fn issue(
             counter: session.counter,
         }),
         user,
+        provider_token: None,
+        provider_refresh_token: None,
     })
 }

@@ -5,6 +5,8 @@ use uuid::Uuid;
 
 use super::address::Email;
 use super::audit::{self, Action};
+use super::email::sign_up::Confirmation;
+use super::email::{change, letter, reauthenticate};
 use super::limits::{self, Account, Origin};
 use super::metadata::{self, MetadataPatch};
 use super::model::{Client, User};
@@ -79,6 +81,14 @@ pub(super) struct UserUpdate {
     pub(super) current_password: Option<String>,
     pub(super) data: Option<Value>,
     pub(super) app_metadata: Option<Value>,
+    /// The code of a re-authentication.
+    pub(super) nonce: Option<String>,
+    /// Where the link that confirms a new address leads in the end.
+    pub(super) redirect_to: Option<String>,
+    /// PKCE, for that link.
+    pub(super) code_challenge: Option<String>,
+    /// PKCE, for that link.
+    pub(super) code_challenge_method: Option<String>,
 }
 
 /// Changes the user of a token. A new password ends the user's other sessions.
@@ -108,7 +118,12 @@ pub(super) async fn update(
         let found = queries::find_credentials(&connection, user.id).await?;
         (user, found.ok_or(AuthError::BearerNotFound)?)
     };
-    let email = new_email(auth, &user, input.email.as_deref())?;
+    let email = new_email(&user, input.email.as_deref())?;
+    let pkce = (
+        input.code_challenge.as_deref(),
+        input.code_challenge_method.as_deref(),
+    );
+    let confirmation = Confirmation::parse(auth, input.redirect_to.as_deref(), pkce)?;
     if input
         .phone
         .is_some_and(|phone| !phone.is_empty() && phone != user.phone)
@@ -120,9 +135,22 @@ pub(super) async fn update(
     let new_hash = match input.password.as_deref() {
         Some(new) if !new.is_empty() => {
             let current = input.current_password.as_deref();
-            Some(new_password(auth, user.id, (new, current), old_hash).await?)
+            let start = reauthenticate::session_start(auth, bearer.session_id).await?;
+            password::check_new(new, &auth.config().auth)?;
+            if auth.config().auth.require_reauthentication && !start.is_fresh {
+                reauthenticate::check_nonce(auth, &user, input.nonce.as_deref()).await?;
+            }
+            let old = (old_hash, start.is_recovery);
+            Some(new_password(auth, user.id, (new, current), old).await?)
         }
         _ => None,
+    };
+    let (email, wanted) = match email {
+        Some(email) if auth.config().auth.require_email_confirmation => {
+            let wanted = change::prepare(auth, &user, email, confirmation).await?;
+            (None, Some(wanted))
+        }
+        email => (email, None),
     };
     let change = UserChange {
         email: email.as_ref().map(Email::as_str),
@@ -133,7 +161,7 @@ pub(super) async fn update(
         ..UserChange::default()
     };
     let tx = auth.db().auth().begin().await?;
-    let changed = change_in(auth, &tx, bearer, &change, client).await;
+    let changed = change_in(auth, &tx, bearer, (&change, wanted.as_ref()), client).await;
     tx.finish(changed).await
 }
 
@@ -141,23 +169,33 @@ async fn change_in(
     auth: &Auth,
     tx: &Tx,
     bearer: Bearer<'_>,
-    change: &UserChange<'_>,
+    (change, wanted): (&UserChange<'_>, Option<&change::Wanted>),
     client: &Client,
 ) -> Result<User, AuthError> {
     let (id, now) = (bearer.user_id, auth.clock().now());
+    // First: whoever uses a token takes its row before the user's.
+    if change.password_hash.is_some() || change.email.is_some() {
+        queries::burn_tokens(tx, id, None).await?;
+    } else if wanted.is_some() {
+        queries::burn_tokens(tx, id, Some(&change::HALVES)).await?;
+    }
     let changed = queries::update_user(tx, id, change, now).await;
     if changed.map_err(saving)? == 0 {
         // Another request has just changed the password that this one was checked against.
         return Err(AuthError::CurrentPasswordInvalid);
     }
     if let Some(email) = change.email {
-        let data = identity_data(id, ("email", email), true);
+        // It counts as confirmed because nobody asks for a proof.
+        let data = identity_data(id, ("email", email), false);
         queries::write_identity(tx, (id, "email"), &data, now).await?;
     }
     let mut action = Action::Modified;
     if change.password_hash.is_some() {
         queries::end_sessions(tx, id, bearer.session_id).await?;
         action = Action::UpdatedPassword;
+    }
+    if let Some(wanted) = wanted {
+        change::begin(auth, tx, id, wanted, client).await?;
     }
     let user = queries::read_user(tx, id).await?;
     let user = user.ok_or(AuthError::BearerNotFound)?;
@@ -166,37 +204,36 @@ async fn change_in(
         metadata::check_size(&user.user_metadata)?;
     }
     queries::log(tx, &audit::by_user(action, &user), (client, now)).await?;
+    if change.password_hash.is_some() {
+        limits::forget_account(auth, tx, (&user.email, &user.phone)).await?;
+    }
+    if change.password_hash.is_some() && !user.email.is_empty() {
+        let to = ("password_changed_notice", user.email.as_str());
+        letter::notify(auth, tx, to, &user, &[]).await?;
+    }
     Ok(user)
 }
 
 /// The address to change to, if it is another one.
-fn new_email(auth: &Auth, user: &User, text: Option<&str>) -> Result<Option<Email>, AuthError> {
+fn new_email(user: &User, text: Option<&str>) -> Result<Option<Email>, AuthError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
     let email = Email::parse(text)?;
-    if email.as_str() == user.email {
-        return Ok(None);
-    }
-    if auth.config().auth.require_email_confirmation {
-        let message = "Changing the address needs a confirmation by mail, which is not set up";
-        return Err(AuthError::FeatureDisabled(message));
-    }
-    Ok(Some(email))
+    Ok(Some(email).filter(|email| email.as_str() != user.email))
 }
 
-/// Checks a change of password and hashes the new one.
+/// Checks a change of password and hashes the new one. Who has recovered the account does not know the old one.
 async fn new_password(
     auth: &Auth,
     user_id: Uuid,
     (new, current): (&str, Option<&str>),
-    old_hash: Option<&str>,
+    (old_hash, is_recovery): (Option<&str>, bool),
 ) -> Result<String, AuthError> {
     let settings = &auth.config().auth;
-    password::check_new(new, settings)?;
     if let Some(old_hash) = old_hash {
         match current.filter(|text| !text.is_empty()) {
-            None if settings.require_current_password => {
+            None if settings.require_current_password && !is_recovery => {
                 return Err(AuthError::CurrentPasswordRequired);
             }
             Some(current) if !is_current(auth, user_id, current, old_hash).await? => {

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::error::{CliError, Exit};
-use super::ui::Ui;
+use super::ui::{Ui, count};
 use super::{CommandResult, Session, database};
 use crate::config::Config;
 use crate::db::{Connection, DbError};
@@ -155,9 +155,9 @@ async fn sync(db: &Connection, config: &Config, allow_empty: bool, ui: Ui) -> Re
     }
     ui.done(
         format_args!(
-            "{} schedules in sb.toml, {} changes",
-            schedules.len(),
-            changes.len()
+            "{} in sb.toml, {}",
+            count(schedules.len(), "schedule"),
+            count(changes.len(), "change")
         ),
         None,
     );

@@ -18,6 +18,7 @@ const TABLES: &str = "
        and n.nspname not like 'pg\\_%'
        and n.nspname not in ('information_schema', 'sb', 'extensions')
        and (n.nspname <> 'auth' or c.relname = 'users')
+       and (n.nspname <> 'mail' or c.relname = 'templates')
        and (n.nspname <> 'jobs' or c.relname in ('pending', 'history', 'dead'))
      order by 1, 2
      limit 100";

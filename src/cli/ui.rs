@@ -239,3 +239,8 @@ pub(crate) fn duration(took: std::time::Duration) -> String {
         format!("{:.1} s", took.as_secs_f64())
     }
 }
+
+/// `1 change`, `2 changes`.
+pub(super) fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}

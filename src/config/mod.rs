@@ -5,6 +5,7 @@
 //! nearest valid one. [`Handle`] is what running parts hold: it follows a reload.
 
 pub mod cron;
+pub mod external;
 mod postgrest;
 mod secret;
 pub mod section;
@@ -18,8 +19,8 @@ use std::sync::{Arc, RwLock};
 pub use secret::Secret;
 use section::{Effective, Field, Layers, Origin, Raw};
 pub use sections::{
-    Algorithm, Auth, CronBackend, Database, DefaultGrants, Jobs, Jwt, Log, LogFormat, Outbound,
-    Rest, Security, Server, Stack,
+    Algorithm, Auth, CronBackend, Database, DefaultGrants, Jobs, Jwt, Linking, Log, LogFormat,
+    Mail, MailBackend, Outbound, Rest, Security, Server, Stack, VerifyGet,
 };
 
 /// Every effective setting.
@@ -37,8 +38,12 @@ pub struct Config {
     pub jwt: Jwt,
     /// `[auth]`
     pub auth: Auth,
+    /// `[auth.external.NAME]`
+    pub external: Vec<external::External>,
     /// `[jobs]`
     pub jobs: Jobs,
+    /// `[mail]`
+    pub mail: Mail,
     /// `[outbound]`
     pub outbound: Outbound,
     /// `[cron.NAME]`; `None` without an `sb.toml`.
@@ -51,6 +56,8 @@ pub struct Config {
     pub stack: Stack,
     /// `[log]`
     pub log: Log,
+    /// `sb dev` runs: what people need to see of mails may be shown. No setting.
+    pub development: bool,
     effective: Vec<Effective>,
 }
 
@@ -87,6 +94,7 @@ impl Config {
             Jwt::FIELDS,
             Auth::FIELDS,
             Jobs::FIELDS,
+            Mail::FIELDS,
             Outbound::FIELDS,
             Rest::FIELDS,
             Stack::FIELDS,
@@ -99,8 +107,9 @@ impl Config {
     /// Layers `sources` (defaults < `sb.toml` < `.env` < environment < flags) and checks every value.
     pub fn load(sources: Sources) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
-        let (layers, postgrest, cron) = layers(&sources, &mut problems);
+        let (layers, postgrest, cron, raw_external) = layers(&sources, &mut problems);
         let mut effective = Vec::new();
+        let external = external::load(&raw_external, &mut effective, &mut problems);
         let config = Self {
             project_dir: sources.project_dir,
             server: Server::load(&layers, &mut effective, &mut problems),
@@ -108,7 +117,9 @@ impl Config {
             db: Database::load(&layers, &mut effective, &mut problems),
             jwt: Jwt::load(&layers, &mut effective, &mut problems),
             auth: Auth::load(&layers, &mut effective, &mut problems),
+            external,
             jobs: Jobs::load(&layers, &mut effective, &mut problems),
+            mail: Mail::load(&layers, &mut effective, &mut problems),
             outbound: Outbound::load(&layers, &mut effective, &mut problems),
             cron,
             rest: Rest::load(&layers, &mut effective, &mut problems),
@@ -118,6 +129,7 @@ impl Config {
                 .collect(),
             stack: Stack::load(&layers, &mut effective, &mut problems),
             log: Log::load(&layers, &mut effective, &mut problems),
+            development: false,
             effective,
         };
         let config = config
@@ -206,7 +218,9 @@ impl Config {
             db: self.db.with_live_of(&next.db),
             jwt: self.jwt.with_live_of(&next.jwt),
             auth: self.auth.with_live_of(&next.auth),
+            external: next.external.clone(),
             jobs: self.jobs.with_live_of(&next.jobs),
+            mail: self.mail.with_live_of(&next.mail),
             outbound: self.outbound.with_live_of(&next.outbound),
             rest: self.rest.with_live_of(&next.rest),
             stack: self.stack.with_live_of(&next.stack),
@@ -306,6 +320,7 @@ impl Config {
                 "refresh_per_window",
                 self.auth.rate_limit_refresh_per_window,
             ),
+            ("oauth_per_window", self.auth.rate_limit_oauth_per_window),
         ] {
             if value == 0 {
                 problems.push(format!(
@@ -367,12 +382,19 @@ impl Handle {
 fn layers(
     sources: &Sources,
     problems: &mut Vec<String>,
-) -> (Layers, postgrest::Settings, Option<Vec<cron::Cron>>) {
+) -> (
+    Layers,
+    postgrest::Settings,
+    Option<Vec<cron::Cron>>,
+    external::RawExternal,
+) {
     let mut layers = Layers::new();
+    let mut external = external::RawExternal::new();
     let mut cron = None;
     let mut postgrest = postgrest::Settings::new();
     if let Some(text) = &sources.toml {
-        cron = Some(read_toml(text, &mut layers, &mut postgrest, problems));
+        let read = (&mut layers, &mut postgrest, &mut external);
+        cron = Some(read_toml(text, read, problems));
     }
     let dotenv = sources
         .dotenv
@@ -381,27 +403,29 @@ fn layers(
         .unwrap_or_default();
     for (name, value) in dotenv {
         let origin = Origin::DotEnv(name.clone());
+        external::read_env(&name, &value, &origin, &mut external);
         read_env(&name, value, origin, &mut layers, &mut postgrest);
     }
     for (name, value) in &sources.env {
-        read_env(
-            name,
-            value.clone(),
-            Origin::Env(name.clone()),
-            &mut layers,
-            &mut postgrest,
-        );
+        let origin = Origin::Env(name.clone());
+        external::read_env(name, value, &origin, &mut external);
+        read_env(name, value.clone(), origin, &mut layers, &mut postgrest);
     }
     for (path, value) in &sources.flags {
-        layers.insert(path.clone(), (Raw::Text(value.clone()), Origin::Flag));
+        if !external::read_flag(path, value, &mut external) {
+            layers.insert(path.clone(), (Raw::Text(value.clone()), Origin::Flag));
+        }
     }
-    (layers, postgrest, cron)
+    (layers, postgrest, cron, external)
 }
 
 fn read_toml(
     text: &str,
-    layers: &mut Layers,
-    postgrest: &mut postgrest::Settings,
+    (layers, postgrest, external): (
+        &mut Layers,
+        &mut postgrest::Settings,
+        &mut external::RawExternal,
+    ),
     problems: &mut Vec<String>,
 ) -> Vec<cron::Cron> {
     let mut schedules = Vec::new();
@@ -432,7 +456,9 @@ fn read_toml(
             continue;
         };
         for (key, value) in content {
-            if fields.iter().any(|field| field.key == key) {
+            if section == "auth" && key == "external" {
+                external::read_toml(value, external, problems);
+            } else if fields.iter().any(|field| field.key == key) {
                 layers.insert(
                     format!("{section}.{key}"),
                     (Raw::Toml(value.clone()), Origin::File),

@@ -121,6 +121,28 @@ section! {
     }
 }
 
+words! {
+    /// What becomes of an account when a provider vouches for its address.
+    Linking {
+        /// The identity joins it.
+        Auto = "auto",
+        /// The user signs in as before and links it.
+        Ask = "ask",
+        /// It does not join by its address.
+        Never = "never",
+    }
+}
+
+words! {
+    /// What opening a mailed link does.
+    VerifyGet {
+        /// A page with a button.
+        Confirm = "confirm",
+        /// It is used at once.
+        Consume = "consume",
+    }
+}
+
 section! {
     /// Accounts and sessions.
     Auth in "auth" {
@@ -160,6 +182,60 @@ section! {
         [live] rate_limit_refresh_per_window: u32 = 150, "AUTH_RATE_LIMIT_REFRESH_PER_WINDOW";
         /// Serve `/auth/v1/openapi.json`, which describes every route. Default: in `sb dev` only.
         openapi: Option<bool> = None, "AUTH_OPENAPI";
+        /// Where links and sign-ins may lead besides `server.site_url`: addresses such as `https://*.example.com/**` (`*` is a part of a host name or path, `**` any path), or exactly as `myapp://callback`.
+        [live] redirect_urls: Vec<String> = Vec::new(), "AUTH_REDIRECT_URLS";
+        /// Further origins where mailed links may lead, to any path.
+        [live] magic_link_redirect_origins: Vec<String> = Vec::new(), "MAGIC_LINK_REDIRECT_ALLOWLIST";
+        /// Further origins where sign-ins with a provider may lead, to any path.
+        [live] oauth_redirect_origins: Vec<String> = Vec::new(), "OAUTH_REDIRECT_ALLOWLIST";
+        /// Refuse a `redirect_to` that is not allowed, instead of leading to `server.site_url`.
+        [live] redirect_strict: bool = false, "AUTH_REDIRECT_STRICT";
+        /// Take code challenges of method `plain`, which clients send where a page has no cryptography (plain http).
+        [live] allow_pkce_plain: bool = false, "AUTH_ALLOW_PKCE_PLAIN";
+        /// Seconds a mailed link lives, unless a line below says otherwise.
+        [live] otp_ttl: u64 = 3_600, "AUTH_OTP_TTL";
+        /// Seconds a mailed code lives. Default: as long as the link beside it.
+        [live] otp_token_ttl: Option<u64> = None, "OTP_TOKEN_TTL";
+        /// Seconds a link to recover an account lives.
+        [live] recover_token_ttl: Option<u64> = None, "RECOVER_TOKEN_TTL";
+        /// Seconds a link to sign in lives.
+        [live] magic_link_token_ttl: Option<u64> = None, "MAGIC_LINK_TOKEN_TTL";
+        /// Seconds a link that confirms a sign-up lives.
+        [live] signup_confirm_token_ttl: Option<u64> = None, "SIGNUP_CONFIRM_TOKEN_TTL";
+        /// Seconds a link that confirms a new address lives.
+        [live] email_change_token_ttl: Option<u64> = None, "EMAIL_CHANGE_TOKEN_TTL";
+        /// Digits of a mailed code, from 6 to 10.
+        [live] otp_length: u32 = 6, "AUTH_OTP_LENGTH";
+        /// Seconds between two mails to one address.
+        [live] mail_interval_seconds: u32 = 60, "AUTH_MAIL_INTERVAL_SECONDS";
+        /// Mails to one address per hour.
+        [live] mails_per_hour: u32 = 10, "AUTH_MAILS_PER_HOUR";
+        /// What opening a mailed link does: "confirm" shows a page with a button, so that a mail scanner uses nothing up; "consume" goes on at once.
+        [live] verify_get: VerifyGet = VerifyGet::Confirm, "AUTH_VERIFY_GET";
+        /// A new address is confirmed from the present one too.
+        [live] double_confirm_email_changes: bool = true, "AUTH_DOUBLE_CONFIRM_EMAIL_CHANGES";
+        /// A session older than a day needs a code from `GET /reauthenticate` to change the password.
+        [live] require_reauthentication: bool = false, "AUTH_REQUIRE_REAUTHENTICATION";
+        /// Never tell, by an answer or its time, whether an address has an account. Off: as Supabase, `/otp` with `create_user: false` and a change of address do.
+        [live] hide_accounts: bool = false, "AUTH_HIDE_ACCOUNTS";
+        /// Requests of `/otp` and typed codes per window and address, on all nodes together.
+        [live] rate_limit_otp_per_window: u32 = 30, "AUTH_RATE_LIMIT_OTP_PER_WINDOW";
+        /// The same for `/magiclink`.
+        [live] rate_limit_magiclink_per_window: u32 = 30, "AUTH_RATE_LIMIT_MAGICLINK_PER_WINDOW";
+        /// The same for `/recover`.
+        [live] rate_limit_recover_per_window: u32 = 30, "AUTH_RATE_LIMIT_RECOVER_PER_WINDOW";
+        /// The same for links, `/resend`, `/reauthenticate` and changes of address.
+        [live] rate_limit_confirm_per_window: u32 = 30, "AUTH_RATE_LIMIT_CONFIRM_PER_WINDOW";
+        /// An identity provider vouches for the address of an account: `"auto"`, the identity joins the account; `"ask"`, the user signs in as before and links it; `"never"`. An account whose address nobody has confirmed is emptied before its owner gets it.
+        [live] linking: Linking = Linking::Auto, "AUTH_LINKING";
+        /// Signed-in users may link and unlink identities.
+        [live] manual_linking: bool = false, "AUTH_MANUAL_LINKING";
+        /// Linking an identity needs PKCE, with which nobody can be made to link an identity to somebody else's account.
+        [live] link_requires_pkce: bool = false, "AUTH_LINK_REQUIRES_PKCE";
+        /// Seconds an identity provider has to answer.
+        [live] external_timeout_s: u32 = 10, "AUTH_EXTERNAL_TIMEOUT_S";
+        /// Sign-ins with a provider begun per window and address, on all nodes together.
+        [live] rate_limit_oauth_per_window: u32 = 60, "AUTH_RATE_LIMIT_OAUTH_PER_WINDOW";
         /// Days that entries of the audit log are kept.
         audit_retention_days: u16 = 90, "AUTH_AUDIT_RETENTION_DAYS";
     }
@@ -210,6 +286,50 @@ section! {
         history_days: u16 = 7, "JOBS_HISTORY_DAYS";
         /// Days that dead letters are kept.
         dead_days: u16 = 30, "JOBS_DEAD_DAYS";
+    }
+}
+
+words! {
+    /// What becomes of mails.
+    MailBackend {
+        /// A line in the log. The text itself is shown in development only.
+        Console = "console",
+        /// An SMTP server.
+        Smtp = "smtp",
+        /// The development inbox: kept in the database, shown at `/inbox`.
+        Inbox = "inbox",
+    }
+}
+
+section! {
+    /// Mail: confirmations, links, codes and notices.
+    Mail in "mail" {
+        /// What becomes of mails: `"smtp"`; `"inbox"`, kept and shown at `/inbox`; `"console"`, a line in the log. Default: inbox in `sb dev`, else console.
+        backend: Option<MailBackend> = None, "EMAIL_BACKEND";
+        /// The sender: an address, or `Name <address>`.
+        [live] from: String = "sb@localhost".to_owned(), "EMAIL_FROM";
+        /// The SMTP server.
+        smtp_host: String = "localhost".to_owned(), "SMTP_HOST";
+        /// Its port: 587 with STARTTLS, 465 with `mail.smtp_tls`.
+        smtp_port: u16 = 587, "SMTP_PORT";
+        /// The account to sign in with. Empty: none.
+        smtp_username: Option<String> = None, "SMTP_USERNAME";
+        /// Its password.
+        smtp_password: Option<Secret> = None, "SMTP_PASSWORD";
+        /// Encrypt with STARTTLS, and send nothing to a server that does not offer it. Off only for a relay on a network you trust.
+        smtp_starttls: bool = true, "SMTP_STARTTLS";
+        /// Encrypt from the first byte instead (port 465).
+        smtp_tls: bool = false, "SMTP_TLS";
+        /// Seconds that sending one mail may take, from the connection to the server's last word.
+        smtp_timeout_s: u64 = 30, "SMTP_TIMEOUT_S";
+        /// Mails sent at a time, over all workers, so that a slow server leaves room for other jobs.
+        [live] smtp_concurrency: u16 = 4, "SMTP_CONCURRENCY";
+        /// The folder of templates that replace the built-in ones, relative to the project folder.
+        [live] templates_dir: PathBuf = PathBuf::from("templates"), "SB_MAIL_TEMPLATES_DIR";
+        /// Mails the development inbox keeps; older ones go, and whatever is older than a week.
+        [live] inbox_max_messages: u32 = 500, "SB_MAIL_INBOX_MAX_MESSAGES";
+        /// Show `/inbox` to other machines too. Whoever reads it can sign in as anybody.
+        [live] inbox_public: bool = false, "SB_MAIL_INBOX_PUBLIC";
     }
 }
 

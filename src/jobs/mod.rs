@@ -96,6 +96,12 @@ impl Jobs {
         Ok((enqueued, shown.expect("it was asked for")))
     }
 
+    /// Wakes the workers of `queue` once `tx` commits, for what a SQL function enqueued in it.
+    pub(crate) fn wake_after_commit(&self, tx: &Tx, queue: String) {
+        let wake = self.wake.clone();
+        tx.after_commit(move || wake.queue(&queue));
+    }
+
     fn wake_after(&self, tx: &Tx, job: &NewJob, enqueued: &Enqueued) {
         if enqueued.is_new && job.is_due_now() {
             let (wake, queue) = (self.wake.clone(), enqueued.queue.clone());

@@ -71,6 +71,11 @@ impl MasterKey {
         expand(&self.0, purpose)
     }
 
+    /// A key of its own for one purpose: what it seals, this one and those of other purposes cannot open.
+    pub fn child(&self, purpose: &str) -> Self {
+        Self(self.derive(purpose))
+    }
+
     /// The password of one of `sb`'s database roles: the same on all nodes.
     pub fn role_password(&self, role: &str) -> Secret {
         let bytes = self.derive(&format!("database role {role}"));

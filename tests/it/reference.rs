@@ -65,6 +65,14 @@ fn every_setting_is_documented() {
     for (key, doc) in sb::config::cron::Cron::keys() {
         let _ = writeln!(text, "| `{key}` | {doc} |");
     }
+    text.push_str(
+        "\n## [auth.external.NAME]\n\nOne table for each identity provider; in the environment `SB_AUTH_EXTERNAL_NAME_KEY`, and \
+         `GOOGLE_CLIENT_ID`, `GOOGLE_CLIENT_SECRET`, `GITHUB_CLIENT_ID`, `GITHUB_CLIENT_SECRET`. \
+         See the [guide](../guides/oauth.md).\n\n| Key | Meaning |\n|---|---|\n",
+    );
+    for (key, doc) in sb::config::external::External::keys() {
+        let _ = writeln!(text, "| `{key}` | {doc} |");
+    }
     text.push_str("\nAny setting of PostgREST can stand in `[rest]` under PostgREST's name, or in the environment as `PGRST_…`.\n");
     check("config.md", &text);
 }

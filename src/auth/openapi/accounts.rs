@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::build::{Operation, get, post, put};
-use super::schemas::{any_object, one_of, reference, takes, text};
+use super::schemas::{any_object, boolean, one_of, reference, takes, text};
 use crate::error::ErrorCode;
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -25,6 +25,7 @@ fn session_or_user() -> Value {
 
 fn sign_up() -> Operation {
     post("/signup", "Make an account")
+        .query("redirect_to", text())
         .body(takes(
             [],
             [
@@ -32,11 +33,16 @@ fn sign_up() -> Operation {
                 ("phone", text()),
                 ("password", text()),
                 ("data", any_object()),
+                ("redirect_url", text()),
+                ("code_challenge", text()),
+                ("code_challenge_method", text()),
             ],
         ))
         .json(200, session_or_user())
         .refuses(&[
             ErrorCode::OverRequestRateLimit,
+            ErrorCode::OverEmailSendRateLimit,
+            ErrorCode::CaptchaFailed,
             ErrorCode::SignupDisabled,
             ErrorCode::AnonymousProviderDisabled,
             ErrorCode::PhoneProviderDisabled,
@@ -47,11 +53,9 @@ fn sign_up() -> Operation {
 }
 
 fn token() -> Operation {
-    post("/token", "Sign in with a password, or go on with a session")
-        .query(
-            "grant_type",
-            one_of(&["password", "refresh_token"]),
-        )
+    let grants = ["password", "refresh_token", "pkce", "id_token"];
+    post("/token", "Sign in with what the grant asks for, or go on with a session")
+        .query("grant_type", one_of(&grants))
         .body(takes(
             [],
             [
@@ -59,10 +63,21 @@ fn token() -> Operation {
                 ("phone", text()),
                 ("password", text()),
                 ("refresh_token", text()),
+                ("auth_code", text()),
+                ("code_verifier", text()),
+                ("provider", text()),
+                ("id_token", text()),
+                ("access_token", text()),
+                ("nonce", text()),
+                ("client_id", text()),
+                ("issuer", text()),
+                ("link_identity", boolean()),
             ],
         ))
         .json(200, reference("Session"))
         .refuses(SIGN_IN)
+        .refuses(CODE)
+        .refuses(ID_TOKEN)
         .refuses(REFRESH)
 }
 
@@ -73,7 +88,30 @@ const SIGN_IN: &[ErrorCode] = &[
     ErrorCode::UserBanned,
     ErrorCode::PhoneProviderDisabled,
     ErrorCode::OverRequestRateLimit,
+    ErrorCode::CaptchaFailed,
     ErrorCode::HookRejected,
+];
+
+/// What the code of a sign-in is refused with.
+const CODE: &[ErrorCode] = &[
+    ErrorCode::FlowStateNotFound,
+    ErrorCode::FlowStateExpired,
+    ErrorCode::BadCodeVerifier,
+];
+
+/// What a provider's ID token is refused with.
+const ID_TOKEN: &[ErrorCode] = &[
+    ErrorCode::ProviderDisabled,
+    ErrorCode::OauthProviderNotSupported,
+    ErrorCode::BadOauthCallback,
+    ErrorCode::NoAuthorization,
+    ErrorCode::EmailAddressNotProvided,
+    ErrorCode::ProviderEmailNeedsVerification,
+    ErrorCode::EmailExists,
+    ErrorCode::IdentityAlreadyExists,
+    ErrorCode::ManualLinkingDisabled,
+    ErrorCode::SignupDisabled,
+    ErrorCode::Conflict,
 ];
 
 /// What a refresh is refused with.
@@ -104,6 +142,7 @@ fn sign_out() -> Operation {
 fn update_user() -> Operation {
     put("/user", "Change the signed-in user")
         .user()
+        .query("redirect_to", text())
         .body(takes(
             [],
             [
@@ -112,6 +151,9 @@ fn update_user() -> Operation {
                 ("password", text()),
                 ("current_password", text()),
                 ("data", any_object()),
+                ("nonce", text()),
+                ("code_challenge", text()),
+                ("code_challenge_method", text()),
             ],
         ))
         .json(200, reference("User"))
@@ -125,6 +167,10 @@ fn update_user() -> Operation {
             ErrorCode::SamePassword,
             ErrorCode::CurrentPasswordRequired,
             ErrorCode::CurrentPasswordInvalid,
+            ErrorCode::ReauthenticationNeeded,
+            ErrorCode::ReauthenticationNotValid,
+            ErrorCode::InsufficientAal,
             ErrorCode::OverRequestRateLimit,
+            ErrorCode::OverEmailSendRateLimit,
         ])
 }

@@ -7,7 +7,9 @@
 mod accounts;
 mod admin;
 mod build;
+mod mail;
 mod meta;
+mod providers;
 mod schemas;
 
 use std::sync::LazyLock;
@@ -22,6 +24,8 @@ type Topic = (&'static str, fn() -> Vec<Operation>);
 /// In the order of the document.
 const TOPICS: &[Topic] = &[
     ("Accounts", accounts::operations),
+    ("Mails", mail::operations),
+    ("Identity providers", providers::operations),
     ("Administration", admin::operations),
     ("About the service", meta::operations),
 ];

@@ -86,6 +86,7 @@ pub(super) fn takes<const N: usize, const M: usize>(
 pub(super) fn components() -> Value {
     json!({
         "User": user(),
+        "GeneratedLink": super::mail::generated_link(user()),
         "Identity": identity(),
         "Session": session(),
         "Error": { "anyOf": [reference("VersionedError"), reference("LegacyError")] },
@@ -158,7 +159,11 @@ fn session() -> Value {
             ("refresh_token", text()),
             ("user", reference("User")),
         ],
-        [],
+        [
+            ("provider_token", text()),
+            ("provider_refresh_token", text()),
+            ("weak_password", weak_password()),
+        ],
     )
 }
 

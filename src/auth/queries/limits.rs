@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::db::{DbError, Row, SystemConnection, Tx};
+use crate::db::{DbError, Row, SystemConnection, ToSql, Tx};
 
 /// A bucket of tokens to take one from. It refills evenly, one token per `step`, and is full after `window`.
 #[derive(Debug, Clone)]
@@ -109,23 +109,40 @@ pub(in crate::auth) async fn take_token(
     bucket: &Bucket,
     now: DateTime<Utc>,
 ) -> Result<Result<(), DateTime<Utc>>, DbError> {
-    let row = db
-        .query_one(
-            TAKE,
-            &[
-                &bucket.key,
-                &now,
-                &bucket.step.num_microseconds(),
-                &(now + bucket.window),
-            ],
-        )
-        .await?;
-    let is_taken = row.get("is_taken");
-    Ok(if is_taken {
+    let (step, full_at) = (bucket.step.num_microseconds(), now + bucket.window);
+    let params: [&(dyn ToSql + Sync); 4] = [&bucket.key, &now, &step, &full_at];
+    let row = db.query_one(TAKE, &params).await?;
+    Ok(taken(&row, bucket, now))
+}
+
+/// The same within a transaction: others that want a token of this bucket wait until it ends.
+pub(in crate::auth) async fn take_token_in(
+    tx: &Tx,
+    bucket: &Bucket,
+    now: DateTime<Utc>,
+) -> Result<Result<(), DateTime<Utc>>, DbError> {
+    let (step, full_at) = (bucket.step.num_microseconds(), now + bucket.window);
+    let params: [&(dyn ToSql + Sync); 4] = [&bucket.key, &now, &step, &full_at];
+    let row = tx.query_one(TAKE, &params).await?;
+    Ok(taken(&row, bucket, now))
+}
+
+fn taken(row: &Row, bucket: &Bucket, now: DateTime<Utc>) -> Result<(), DateTime<Utc>> {
+    if row.get("is_taken") {
         Ok(())
     } else {
-        Err(refilled_at(&row, bucket, now))
-    })
+        Err(refilled_at(row, bucket, now))
+    }
+}
+
+/// Puts a token back that was not used after all.
+pub(in crate::auth) async fn give_token_back(tx: &Tx, bucket: &Bucket) -> Result<u64, DbError> {
+    let sql = "
+    update auth.rate_limits b
+       set full_at = b.full_at - $2::bigint * interval '1 microsecond'
+     where b.key = $1";
+    let step = bucket.step.num_microseconds();
+    tx.execute(sql, &[&bucket.key, &step]).await
 }
 
 /// The token and the attempt in one statement. The attempt counts as a failure from here on, so that of many guesses made

@@ -57,7 +57,11 @@ macro_rules! identity_columns {
     };
 }
 
+mod email;
+mod flow_state;
 mod limits;
+pub(super) mod oauth;
+mod one_time_tokens;
 mod refresh;
 mod rows;
 mod session;
@@ -66,9 +70,20 @@ mod user;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+pub(super) use email::{
+    CURRENT_CONFIRMED, NEW_CONFIRMED, begin_email_change, confirm_email, confirm_half,
+    find_session_start, finish_email_change, read_email_change, remove_unconfirmed_password,
+    request_mail, stamp_sent,
+};
+pub(super) use flow_state::{
+    Exchanged, FlowRow, FoundFlow, exchange_code, find_code, insert_flow, set_code, take_flow,
+};
 pub(super) use limits::{
     Admission, AttemptKey, Bucket, begin_attempt, end_attempt, forget_accounts, forget_failures,
-    take_token,
+    give_token_back, take_token, take_token_in,
+};
+pub(super) use one_time_tokens::{
+    FoundToken, TokenRow, burn_tokens, take_token_by_hash, take_token_by_id, try_codes, write_token,
 };
 pub(super) use refresh::{RefreshLimits, Refreshed, refresh};
 pub(super) use session::{

@@ -19,11 +19,11 @@ use crate::net::AddressBlock;
 
 /// A caller whose token names a user.
 #[derive(Debug)]
-pub(super) struct SignedIn(Caller);
+pub(in crate::auth) struct SignedIn(Caller);
 
 impl SignedIn {
     /// What the services need to know of it.
-    pub(super) fn bearer(&self) -> Bearer<'_> {
+    pub(in crate::auth) fn bearer(&self) -> Bearer<'_> {
         Bearer {
             user_id: self.0.user_id().unwrap_or_default(),
             session_id: self.0.session_id(),
@@ -52,7 +52,7 @@ impl<S: Send + Sync> FromRequestParts<S> for SignedIn {
 
 /// A caller with the service key.
 #[derive(Debug)]
-pub(super) struct Service;
+pub(in crate::auth) struct Service;
 
 impl<S: Send + Sync> FromRequestParts<S> for Service {
     type Rejection = ApiError;

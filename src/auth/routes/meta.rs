@@ -5,14 +5,18 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
-use crate::auth::Auth;
+use crate::auth::{Auth, oauth};
 use crate::http::Json;
 
 /// `GET /settings`: what a sign-in form may offer.
 pub(super) async fn settings(State(auth): State<Auth>) -> Json<Value> {
     let config = auth.config();
+    let mut external = json!({ "email": true, "phone": false, "anonymous_users": false });
+    for (name, is_enabled) in oauth::providers(&config) {
+        external[name] = is_enabled.into();
+    }
     Json(json!({
-        "external": { "email": true, "phone": false, "anonymous_users": false },
+        "external": external,
         "disable_signup": config.auth.disable_signup,
         "mailer_autoconfirm": !config.auth.require_email_confirmation,
         "phone_autoconfirm": false,

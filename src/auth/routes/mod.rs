@@ -1,13 +1,15 @@
 //! From HTTP to the services and back.
 
 mod admin_users;
-mod bearer;
+pub(super) mod bearer;
 mod logout;
+mod mail;
 mod meta;
 mod openapi;
 mod signup;
 mod token;
 mod user;
+mod verify;
 mod version;
 
 use axum::Router;
@@ -39,6 +41,9 @@ pub fn router(auth: Auth) -> Router {
                 .delete(admin_users::delete),
         )
         .merge(openapi::routes())
+        .merge(super::oauth::routes())
+        .merge(mail::routes())
+        .merge(verify::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(version::layer))

@@ -3,10 +3,13 @@
 use axum::extract::State;
 use serde::Deserialize;
 
+use super::bearer::SignedIn;
 use crate::auth::limits::Origin;
 use crate::auth::model::{Client, TokenResponse};
+use crate::auth::oauth::{self, IdTokenGrant};
 use crate::auth::session::{self, PasswordGrant};
-use crate::auth::{Auth, AuthError};
+use crate::auth::user::Bearer;
+use crate::auth::{Auth, AuthError, flow};
 use crate::http::{ApiError, Json, Query};
 
 #[derive(Deserialize)]
@@ -21,11 +24,22 @@ pub(super) struct Body {
     phone: Option<String>,
     password: Option<String>,
     refresh_token: Option<String>,
+    auth_code: Option<String>,
+    code_verifier: Option<String>,
+    provider: Option<String>,
+    id_token: Option<String>,
+    access_token: Option<String>,
+    nonce: Option<String>,
+    client_id: Option<String>,
+    issuer: Option<String>,
+    #[serde(default)]
+    link_identity: bool,
 }
 
 /// Without `grant_type` it is a password sign-in.
 pub(super) async fn grant(
     State(auth): State<Auth>,
+    signed_in: Result<SignedIn, ApiError>,
     client: Client,
     origin: Origin,
     Query(grant): Query<Grant>,
@@ -34,6 +48,12 @@ pub(super) async fn grant(
     match grant.grant_type.as_deref() {
         None | Some("password") => sign_in(&auth, body, &client, origin).await,
         Some("refresh_token") => exchange(&auth, body, &client, origin).await,
+        Some("pkce") => exchange_code(&auth, body, &client, origin).await,
+        Some("id_token") => {
+            let caller = signed_in.ok();
+            let bearer = caller.as_ref().map(SignedIn::bearer);
+            sign_in_with_id_token(&auth, body, bearer, (&client, origin)).await
+        }
         Some(_) => Err(AuthError::Invalid("unsupported_grant_type").into()),
     }
 }
@@ -63,6 +83,26 @@ async fn sign_in(
     ))
 }
 
+async fn sign_in_with_id_token(
+    auth: &Auth,
+    body: Body,
+    bearer: Option<Bearer<'_>>,
+    from: (&Client, Origin),
+) -> Result<Json<TokenResponse>, ApiError> {
+    let grant = IdTokenGrant {
+        provider: body.provider,
+        id_token: body.id_token,
+        access_token: body.access_token,
+        nonce: body.nonce,
+        issuer: body.issuer,
+        client_id: body.client_id,
+        link_identity: body.link_identity,
+    };
+    Ok(Json(
+        oauth::sign_in_with_id_token(auth, grant, bearer, from).await?,
+    ))
+}
+
 async fn exchange(
     auth: &Auth,
     body: Body,
@@ -74,4 +114,16 @@ async fn exchange(
         return Err(AuthError::Invalid("refresh_token required").into());
     }
     Ok(Json(session::refresh(auth, &token, client, origin).await?))
+}
+
+async fn exchange_code(
+    auth: &Auth,
+    body: Body,
+    client: &Client,
+    origin: Origin,
+) -> Result<Json<TokenResponse>, ApiError> {
+    let code = body.auth_code.unwrap_or_default();
+    let verifier = body.code_verifier.unwrap_or_default();
+    let pair = (code.as_str(), verifier.as_str());
+    Ok(Json(flow::exchange(auth, pair, client, origin).await?))
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::error::Exit;
 use super::project::Project;
 use super::state::State;
-use super::ui::Ui;
+use super::ui::{Ui, count};
 use super::{CommandResult, Session};
 use crate::app::App;
 use crate::config::{Config, Secret};
@@ -179,8 +179,4 @@ fn with_database(mut config: Config, state: Option<&State>, report: &mut Report)
         config.rest.url = state.map(|state| state.rest_url.clone());
     }
     Some(config)
-}
-
-fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

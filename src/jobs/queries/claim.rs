@@ -1,4 +1,8 @@
 //! Finding work and taking it.
+//!
+//! Rows already picked are joined as `p.id = any (array[x.id])`. With a plain `=` the server may walk the whole primary
+//! key instead of looking each row up: a table that is nearly empty most of the time always looks small enough, but
+//! while an old snapshot is held somewhere its index is full of entries of finished jobs.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -24,7 +28,7 @@ pub(in crate::jobs) async fn promote(
                update jobs.pending p
                  set status = 'queued'
                  from due
-                 where p.id = due.id
+                 where p.id = any (array[due.id])
              )
              select extract(epoch from min(p.run_at) - now())::float8
                from jobs.pending p
@@ -103,7 +107,7 @@ macro_rules! claim {
                    locked_by = $2,
                    locked_at = now()
                from picked
-               where p.id = picked.id
+               where p.id = any (array[picked.id])
                returning p.id
                        , p.lease
                        , p.name

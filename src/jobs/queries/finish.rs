@@ -1,4 +1,6 @@
 //! How attempts end: in success, in another attempt, in the graveyard, or with their worker.
+//!
+//! Joins are written as in [`super::claim`].
 
 use serde_json::Value;
 
@@ -36,7 +38,7 @@ pub(in crate::jobs) async fn succeed(
                 "with done as (
                    delete from jobs.pending p
                      using unnest($1::bigint[], $2::int[], $3::jsonb[]) as r (id, lease, result)
-                     where p.id = r.id
+                     where p.id = any (array[r.id])
                        and p.lease = r.lease
                        and p.status = 'running'
                      returning p.*
@@ -113,7 +115,7 @@ pub(in crate::jobs) async fn end(
                      from unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::float8[])
                        as r (id, lease, outcome, error, delay_s)
                      join jobs.pending p
-                       on p.id = r.id
+                       on p.id = any (array[r.id])
                      where p.lease = r.lease
                        and p.status = 'running'
                      for update of p
@@ -129,12 +131,12 @@ pub(in crate::jobs) async fn end(
                          locked_by = null,
                          locked_at = null
                      from ended e
-                     where p.id = e.id
+                     where p.id = any (array[e.id])
                        and e.state in ('scheduled', 'queued')
                  ), over as (
                    delete from jobs.pending p
                      using ended e
-                     where p.id = e.id
+                     where p.id = any (array[e.id])
                        and e.state in ('failed', 'cancelled')
                      returning p.*
                              , e.state
@@ -225,12 +227,12 @@ pub(in crate::jobs) async fn rescue(tx: &Tx) -> Result<i64, DbError> {
                          locked_by = null,
                          locked_at = null
                      from lost l
-                     where p.id = l.id
+                     where p.id = any (array[l.id])
                        and l.state = 'queued'
                  ), over as (
                    delete from jobs.pending p
                      using lost l
-                     where p.id = l.id
+                     where p.id = any (array[l.id])
                        and l.state <> 'queued'
                      returning p.*
                              , l.state

@@ -137,10 +137,9 @@ pub(super) async fn cancel_requested(
     let rows = connection
         .query(
             "select p.id
-               from unnest($1::bigint[]) as i (id)
-               join jobs.pending p
-                 on p.id = i.id
-               where p.cancel_requested_at is not null",
+               from jobs.pending p
+               where p.id = any ($1)
+                 and p.cancel_requested_at is not null",
             &[&ids],
         )
         .await?;
@@ -158,7 +157,7 @@ pub(super) async fn set_progress(
             "update jobs.pending p
                set progress = r.progress
                from unnest($1::bigint[], $2::int[], $3::jsonb[]) as r (id, lease, progress)
-               where p.id = r.id
+               where p.id = any (array[r.id])
                  and p.lease = r.lease
                  and p.status = 'running'",
             &[&ids, &leases, &progress],

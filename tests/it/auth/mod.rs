@@ -4,6 +4,7 @@ mod admin;
 mod extensions;
 mod limits;
 mod logout;
+mod oauth;
 mod openapi;
 mod refresh;
 mod shapes;

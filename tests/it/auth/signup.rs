@@ -33,7 +33,7 @@ async fn signing_up_gives_a_user_and_a_session() {
             "user_metadata": {"nick": "ana"},
             "identities": [{
                 "identity_id": null, "id": id, "user_id": id, "provider": "email", "email": "ana@example.com",
-                "identity_data": {"sub": id, "email": "ana@example.com", "email_verified": true, "phone_verified": false},
+                "identity_data": {"sub": id, "email": "ana@example.com", "email_verified": false, "phone_verified": false},
                 "last_sign_in_at": now, "created_at": now, "updated_at": now
             }],
             "created_at": now, "updated_at": now, "is_anonymous": false

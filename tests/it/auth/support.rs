@@ -13,9 +13,16 @@ use http_body_util::BodyExt as _;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use sb::auth::{Auth, Extensions, TokenIssuer};
 use sb::clock::Clock;
-use sb::config::{self, Config, Sources};
-use sb::db::{Connection, Db, DbOptions, Target};
-use sb::http::{ApiError, Authenticate, authenticate::Credentials, middleware, server::Peer};
+use sb::config::{self, Config, Secret, Sources};
+use sb::db::{Connection, Db, DbOptions, Listener, Target};
+use sb::http::{
+    ApiError, Authenticate, Outbound, authenticate::Credentials, middleware, server::Peer,
+};
+use sb::jobs::Jobs;
+use sb::keys::MasterKey;
+use sb::lifecycle::Lifecycle;
+use sb::mail::Mailer;
+use sb::net::Network;
 use sb::telemetry::Metrics;
 use sb::{Caller, ErrorCode};
 use serde_json::{Map, Value, json};
@@ -101,12 +108,23 @@ impl App {
             allowed_roles: config.current().db.allowed_roles.clone(),
         });
         let metrics = Metrics::default();
+        let lifecycle = Lifecycle::new();
+        let listener = Listener::start(owner.clone(), &lifecycle);
+        let mailer = Mailer::new(
+            Jobs::new(db.clone(), listener, &lifecycle),
+            db.clone(),
+            &MasterKey::from_secret(&Secret::new(crate::support::MASTER_KEY)).unwrap(),
+            clock.clone(),
+            config.clone(),
+        );
         let auth = Auth::new(
             db.clone(),
             issuer(),
             clock.clone(),
             config.clone(),
             &[7; 32],
+            mailer,
+            outbound(&config.current()),
             options.extensions,
             &metrics,
         )
@@ -352,6 +370,12 @@ pub(crate) fn claims(token: &str) -> Map<String, Value> {
 fn sign(claims: &Map<String, Value>) -> Result<String, String> {
     let key = EncodingKey::from_secret(SIGNING_SECRET);
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).map_err(|e| e.to_string())
+}
+
+/// With the networks of `outbound.allow`.
+fn outbound(config: &Config) -> Outbound {
+    let networks = config.outbound.allow.iter();
+    Outbound::new(networks.filter_map(|text| Network::parse(text)).collect())
 }
 
 fn issuer() -> TokenIssuer {

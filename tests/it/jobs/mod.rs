@@ -3,6 +3,7 @@
 mod cron;
 mod hostile;
 mod http;
+mod long_ago;
 mod queue;
 mod worker;
 

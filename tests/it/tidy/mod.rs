@@ -42,7 +42,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that own tables, and so have a `queries.rs`: the features, and machinery every feature may use.
-const PLATFORM_ROOMS_WITH_TABLES: &[&str] = &["hooks", "jobs", "keys"];
+const PLATFORM_ROOMS_WITH_TABLES: &[&str] = &["hooks", "jobs", "keys", "mail"];
 
 /// Statements of nobody's tables, which may stand elsewhere: path, reason.
 const QUERIES_ELSEWHERE: &[(&str, &str)] = &[(

@@ -1,0 +1,320 @@
+//! `/verify`, and the routes by which supython's clients reach it.
+//!
+//! `GET` is what a mailed link opens: a page with a button, or, if the project wants that, the use of the link. The button
+//! sends a form to `/verify/link`. `POST /verify` is for applications and answers JSON.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::auth::email::verify::{self, Followed, HALF_CONFIRMED, Verification, Verified};
+use crate::auth::email::{page, recover};
+use crate::auth::limits::Origin;
+use crate::auth::model::{Client, TokenResponse};
+use crate::auth::{Auth, AuthError, redirect};
+use crate::config::VerifyGet;
+use crate::http::{ApiError, Json, Query};
+
+pub(super) fn routes() -> Router<Auth> {
+    Router::new()
+        .route("/verify", get(open).post(verify))
+        .route("/verify/link", post(follow))
+        .route("/otp/verify", post(verify_otp))
+        .route("/recover/verify", post(recover))
+        .route(
+            "/magiclink/verify",
+            get(open_magic_link).post(verify_magic_link),
+        )
+        .route("/confirm/verify", get(open_signup).post(verify_signup))
+        .route(
+            "/email_change/verify",
+            get(open_email_change).post(verify_email_change),
+        )
+}
+
+/// What a link carries.
+#[derive(Default, Deserialize)]
+struct Link {
+    token: Option<String>,
+    token_hash: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    redirect_to: Option<String>,
+}
+
+impl Link {
+    fn from_form(form: &str) -> Self {
+        let mut link = Self::default();
+        for (name, value) in url::form_urlencoded::parse(form.as_bytes()) {
+            let field = match name.as_ref() {
+                "token" => &mut link.token,
+                "type" => &mut link.kind,
+                "redirect_to" => &mut link.redirect_to,
+                _ => continue,
+            };
+            *field = Some(value.into_owned());
+        }
+        link
+    }
+
+    fn of_kind(self, kind: &str) -> Self {
+        Self {
+            kind: Some(kind.to_owned()),
+            ..self
+        }
+    }
+
+    fn followed(self) -> Followed {
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        Followed {
+            token: given(self.token)
+                .or(given(self.token_hash))
+                .unwrap_or_default(),
+            kind: self.kind.unwrap_or_default(),
+            redirect_to: self.redirect_to,
+        }
+    }
+}
+
+async fn open(
+    method: Method,
+    State(auth): State<Auth>,
+    client: Client,
+    origin: Origin,
+    Query(link): Query<Link>,
+) -> Result<Response, ApiError> {
+    show(&auth, &method, link, &client, origin).await
+}
+
+async fn open_magic_link(
+    method: Method,
+    State(auth): State<Auth>,
+    client: Client,
+    origin: Origin,
+    Query(link): Query<Link>,
+) -> Result<Response, ApiError> {
+    show(&auth, &method, link.of_kind("magiclink"), &client, origin).await
+}
+
+async fn open_signup(
+    method: Method,
+    State(auth): State<Auth>,
+    client: Client,
+    origin: Origin,
+    Query(link): Query<Link>,
+) -> Result<Response, ApiError> {
+    show(&auth, &method, link.of_kind("signup"), &client, origin).await
+}
+
+async fn open_email_change(
+    method: Method,
+    State(auth): State<Auth>,
+    client: Client,
+    origin: Origin,
+    Query(link): Query<Link>,
+) -> Result<Response, ApiError> {
+    show(
+        &auth,
+        &method,
+        link.of_kind("email_change"),
+        &client,
+        origin,
+    )
+    .await
+}
+
+/// `HEAD` never uses a link up, whatever `GET` does.
+async fn show(
+    auth: &Auth,
+    method: &Method,
+    link: Link,
+    client: &Client,
+    origin: Origin,
+) -> Result<Response, ApiError> {
+    let config = auth.config();
+    let link = link.followed();
+    if config.auth.verify_get == VerifyGet::Consume && method == Method::GET {
+        let location = verify::follow(auth, &link, client, origin).await?;
+        return Ok(see_other(&location));
+    }
+    verify::purposes(&link.kind)?;
+    if link.token.is_empty() {
+        return Err(AuthError::Invalid("Verify requires a token or a token hash").into());
+    }
+    let target = redirect::target(&config, link.redirect_to.as_deref())?;
+    let fields = [
+        ("token", link.token.as_str()),
+        ("type", link.kind.as_str()),
+        (
+            "redirect_to",
+            link.redirect_to.as_deref().unwrap_or_default(),
+        ),
+    ];
+    let action = format!("{}/auth/v1/verify/link", path_of(&config.api_url()));
+    Ok(page::confirm(&link.kind, &action, &fields, &target))
+}
+
+/// Behind a proxy the service may be mounted elsewhere; the browser knows the host.
+fn path_of(api_url: &str) -> String {
+    url::Url::parse(api_url).map_or_else(
+        |_| String::new(),
+        |url| url.path().trim_end_matches('/').to_owned(),
+    )
+}
+
+/// The button was pressed. A form that another site sends could sign somebody in without their doing.
+async fn follow(
+    State(auth): State<Auth>,
+    client: Client,
+    origin: Origin,
+    headers: HeaderMap,
+    form: String,
+) -> Result<Response, ApiError> {
+    let site = headers.get("sec-fetch-site");
+    if site.is_some_and(|site| site != "same-origin" && site != "none") {
+        return Err(AuthError::Invalid("open the link itself and press its button").into());
+    }
+    let link = Link::from_form(&form).followed();
+    let location = verify::follow(&auth, &link, &client, origin).await?;
+    Ok(see_other(&location))
+}
+
+fn see_other(location: &str) -> Response {
+    match HeaderValue::from_str(location) {
+        Ok(location) => {
+            let headers = [
+                (header::LOCATION, location),
+                (
+                    header::REFERRER_POLICY,
+                    HeaderValue::from_static("no-referrer"),
+                ),
+            ];
+            (StatusCode::SEE_OTHER, headers).into_response()
+        }
+        Err(_) => ApiError::internal("a redirect is no header value").into_response(),
+    }
+}
+
+/// The body of `POST /verify`; other members are ignored.
+#[derive(Deserialize)]
+struct Body {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    email: Option<String>,
+    phone: Option<String>,
+    token: Option<String>,
+    token_hash: Option<String>,
+    password: Option<String>,
+}
+
+impl Body {
+    fn verification(self, kind: Option<&str>) -> Result<Verification, AuthError> {
+        let given = |text: Option<String>| text.unwrap_or_default();
+        if self.phone.is_some_and(|phone| !phone.is_empty()) {
+            return Err(AuthError::PhoneDisabled);
+        }
+        Ok(Verification {
+            kind: kind.map_or_else(|| given(self.kind), str::to_owned),
+            email: given(self.email),
+            code: given(self.token),
+            token_hash: given(self.token_hash),
+        })
+    }
+}
+
+async fn verify(
+    State(auth): State<Auth>,
+    client: Client,
+    origin: Origin,
+    Json(body): Json<Body>,
+) -> Result<Response, ApiError> {
+    let input = body.verification(None)?;
+    Ok(answer(
+        verify::verify(&auth, &input, &client, origin).await?,
+    ))
+}
+
+async fn verify_otp(
+    State(auth): State<Auth>,
+    client: Client,
+    origin: Origin,
+    Json(body): Json<Body>,
+) -> Result<Response, ApiError> {
+    let input = body.verification(Some("email"))?;
+    Ok(answer(
+        verify::verify(&auth, &input, &client, origin).await?,
+    ))
+}
+
+fn answer(verified: Verified) -> Response {
+    match verified {
+        Verified::Session(tokens) => Json(*tokens).into_response(),
+        Verified::Half => Json(json!({ "msg": HALF_CONFIRMED, "code": "200" })).into_response(),
+    }
+}
+
+async fn verify_magic_link(
+    State(auth): State<Auth>,
+    client: Client,
+    origin: Origin,
+    Query(link): Query<Link>,
+) -> Result<Response, ApiError> {
+    post_link(&auth, link.of_kind("email"), &client, origin).await
+}
+
+async fn verify_signup(
+    State(auth): State<Auth>,
+    client: Client,
+    origin: Origin,
+    Query(link): Query<Link>,
+) -> Result<Response, ApiError> {
+    post_link(&auth, link.of_kind("signup"), &client, origin).await
+}
+
+async fn verify_email_change(
+    State(auth): State<Auth>,
+    client: Client,
+    origin: Origin,
+    Query(link): Query<Link>,
+) -> Result<Response, ApiError> {
+    post_link(&auth, link.of_kind("email_change"), &client, origin).await
+}
+
+/// The token is in the query; without `redirect_to` the answer is JSON.
+async fn post_link(
+    auth: &Auth,
+    link: Link,
+    client: &Client,
+    origin: Origin,
+) -> Result<Response, ApiError> {
+    let link = link.followed();
+    if link.redirect_to.is_some() {
+        return Ok(see_other(
+            &verify::follow(auth, &link, client, origin).await?,
+        ));
+    }
+    let input = Verification {
+        kind: link.kind,
+        token_hash: link.token,
+        ..Verification::default()
+    };
+    Ok(answer(verify::verify(auth, &input, client, origin).await?))
+}
+
+/// Address, code and the new password at once.
+async fn recover(
+    State(auth): State<Auth>,
+    client: Client,
+    origin: Origin,
+    Json(mut body): Json<Body>,
+) -> Result<Json<TokenResponse>, ApiError> {
+    let password = body.password.take().unwrap_or_default();
+    let input = body.verification(Some("recovery"))?;
+    Ok(Json(
+        recover::recover(&auth, &input, &password, &client, origin).await?,
+    ))
+}

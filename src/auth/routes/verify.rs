@@ -17,7 +17,7 @@ use crate::auth::limits::Origin;
 use crate::auth::model::{Client, TokenResponse};
 use crate::auth::{Auth, AuthError, redirect};
 use crate::config::VerifyGet;
-use crate::http::{ApiError, Json, Query};
+use crate::http::{ApiError, Form, Json, Query};
 
 pub(super) fn routes() -> Router<Auth> {
     Router::new()
@@ -172,7 +172,7 @@ async fn follow(
     client: Client,
     origin: Origin,
     headers: HeaderMap,
-    form: String,
+    Form(form): Form,
 ) -> Result<Response, ApiError> {
     let site = headers.get("sec-fetch-site");
     if site.is_some_and(|site| site != "same-origin" && site != "none") {

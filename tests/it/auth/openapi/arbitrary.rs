@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::conforms::differences;
 use super::document;
+use super::operation::{Asker, Operation, fill, operations};
 use crate::auth::support::{App, Options, logs, service_token, token};
 
 /// Part of every secret that is sent, and of nothing else.
@@ -36,25 +37,6 @@ const SECRET_MEMBERS: &[&str] = &[
     "nonce",
     "client_secret",
 ];
-
-/// What may be sent to one operation.
-#[derive(Debug, Clone)]
-struct Operation {
-    method: String,
-    /// Below `/auth/v1`.
-    path: String,
-    asker: Asker,
-    query: Vec<String>,
-    members: Vec<String>,
-    object: Value,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asker {
-    Anyone,
-    User,
-    Service,
-}
 
 #[derive(Debug, Clone)]
 struct Request {
@@ -128,10 +110,7 @@ fn whatever_is_sent_the_answer_is_documented() {
     }
     assert!(sent > 2 * world.operations.len(), "only {sent} requests");
     assert!(answered.contains_key(&200), "{answered:?}");
-    let lines = logs();
-    let lines = String::from_utf8_lossy(&lines.lock().unwrap()).into_owned();
-    let line = lines.lines().find(|line| line.contains(SECRET));
-    assert_eq!(line, None, "a secret was logged (SB_TEST_SEED={seed})");
+    runtime.block_on(world.assert_nothing_leaked(seed));
 }
 
 struct World {
@@ -172,6 +151,27 @@ impl World {
         let session = self.app.sign_up(&email).await.ok();
         user.1 = session.text("/user/id").to_owned();
         session.access_token().clone_into(&mut user.2);
+    }
+
+    /// Attack 47: nothing that was sent as a secret is kept or told anywhere.
+    async fn assert_nothing_leaked(&self, seed: u64) {
+        let lines = logs();
+        let lines = String::from_utf8_lossy(&lines.lock().unwrap()).into_owned();
+        let line = lines.lines().find(|line| line.contains(SECRET));
+        assert_eq!(line, None, "a secret was logged (SB_TEST_SEED={seed})");
+        let metrics = self.app.metrics.encode().unwrap();
+        assert!(!metrics.contains(SECRET), "a metric names a secret");
+        for table in [
+            "auth.audit_log_entries",
+            "auth.rate_limits",
+            "jobs.pending",
+            "jobs.history",
+            "jobs.dead",
+        ] {
+            let rows = format!("select string_agg(t::text, ' ') from {table} as t");
+            let rows = self.app.value(&rows).await;
+            assert!(!rows.contains(SECRET), "{table} holds a secret (SB_TEST_SEED={seed})");
+        }
     }
 
     /// The status, or what is wrong with the answer.
@@ -270,46 +270,6 @@ impl World {
         }
         Ok(())
     }
-}
-
-/// The path with `id` in place of its parameters.
-fn fill(path: &str, id: &str) -> String {
-    let parts = path.split('/');
-    let filled = parts.map(|part| if part.starts_with('{') { id } else { part });
-    filled.collect::<Vec<_>>().join("/")
-}
-
-fn operations(document: &Value) -> Vec<Operation> {
-    let mut operations = Vec::new();
-    for (path, methods) in document["paths"].as_object().unwrap() {
-        // What stands at the root is served by another router.
-        let Some(path) = path.strip_prefix("/auth/v1") else {
-            continue;
-        };
-        for (method, object) in methods.as_object().unwrap() {
-            let schemes = object["security"].as_array().unwrap();
-            let asker = match schemes.first() {
-                None => Asker::Anyone,
-                Some(scheme) if scheme.get("user").is_some() => Asker::User,
-                Some(_) => Asker::Service,
-            };
-            let parameters = object["parameters"].as_array().unwrap();
-            let names = parameters.iter().filter(|one| one["in"] == "query");
-            let content = object["requestBody"]["content"].as_object();
-            let schema = content.and_then(|kinds| kinds.values().next());
-            let schema = schema.map_or(&Value::Null, |kind| &kind["schema"]);
-            let members = schema["properties"].as_object();
-            operations.push(Operation {
-                method: method.clone(),
-                path: path.to_owned(),
-                asker,
-                query: names.map(|one| one["name"].as_str().unwrap().to_owned()).collect(),
-                members: members.into_iter().flat_map(|all| all.keys().cloned()).collect(),
-                object: object.clone(),
-            });
-        }
-    }
-    operations
 }
 
 fn requests(operation: &Operation) -> impl Strategy<Value = Request> + use<> {

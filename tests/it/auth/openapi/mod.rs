@@ -1,7 +1,9 @@
 //! The OpenAPI document: complete, served where it should be, and true of what the service answers to anything.
 
+mod access;
 mod arbitrary;
 mod conforms;
+mod operation;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -190,6 +190,14 @@ codes! {
     MfaWebauthnEnrollNotEnabled = "mfa_webauthn_enroll_not_enabled", 422;
     /// Verifying with security keys is switched off.
     MfaWebauthnVerifyNotEnabled = "mfa_webauthn_verify_not_enabled", 422;
+    /// Making recovery codes is switched off.
+    MfaRecoveryCodesEnrollNotEnabled = "mfa_recovery_codes_enroll_not_enabled", 422;
+    /// Verifying with recovery codes is switched off.
+    MfaRecoveryCodesVerifyNotEnabled = "mfa_recovery_codes_verify_not_enabled", 422;
+    /// Too many wrong recovery codes; wait as long as `Retry-After` says, or use another factor.
+    MfaRecoveryCodesLocked = "mfa_recovery_codes_locked", 429;
+    /// Recovery codes are for who has another second factor.
+    MfaRecoveryCodesSoleFactor = "mfa_recovery_codes_sole_factor", 422;
     /// Passkeys are switched off.
     PasskeyDisabled = "passkey_disabled", 422;
     /// The user has as many passkeys as are allowed.

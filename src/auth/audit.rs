@@ -25,6 +25,15 @@ pub(super) enum Action {
     InviteAccepted,
     Confirmed,
     VerificationFailed,
+    FactorInProgress,
+    ChallengeCreated,
+    VerificationAttempted,
+    FactorUnenrolled,
+    FactorDeleted,
+    RecoveryCodesGenerated,
+    PasskeyCreated,
+    PasskeyUpdated,
+    PasskeyDeleted,
 }
 
 impl Action {
@@ -47,6 +56,15 @@ impl Action {
             Self::InviteAccepted => ("invite_accepted", "account"),
             Self::Confirmed => ("user_confirmed", "account"),
             Self::VerificationFailed => ("verification_failed", "account"),
+            Self::FactorInProgress => ("factor_in_progress", "factor"),
+            Self::ChallengeCreated => ("challenge_created", "factor"),
+            Self::VerificationAttempted => ("verification_attempted", "factor"),
+            Self::FactorUnenrolled => ("factor_unenrolled", "factor"),
+            Self::FactorDeleted => ("factor_deleted", "factor"),
+            Self::RecoveryCodesGenerated => ("recovery_codes_generated", "factor"),
+            Self::PasskeyCreated => ("passkey_created", "user"),
+            Self::PasskeyUpdated => ("passkey_updated", "user"),
+            Self::PasskeyDeleted => ("passkey_deleted", "user"),
         }
     }
 }

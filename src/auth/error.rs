@@ -64,6 +64,14 @@ pub enum AuthError {
     /// The wanted address is not on the allow list, and why.
     #[error("{0}")]
     RedirectRefused(String),
+    /// Too many wrong answers to something that has a code of its own for it.
+    #[error("Too many failed attempts; try again later")]
+    RefusedUntil {
+        /// Its code.
+        code: ErrorCode,
+        /// When to try again, in seconds.
+        retry_after_s: u64,
+    },
     /// There is no such user.
     #[error("User not found")]
     UserNotFound,
@@ -160,7 +168,7 @@ impl AuthError {
             Self::PhoneDisabled => ErrorCode::PhoneProviderDisabled,
             Self::AnonymousDisabled => ErrorCode::AnonymousProviderDisabled,
             Self::FeatureDisabled(_) => ErrorCode::FeatureDisabled,
-            Self::Refused(code, _) => *code,
+            Self::Refused(code, _) | Self::RefusedUntil { code, .. } => *code,
             Self::WeakPassword { .. } => ErrorCode::WeakPassword,
             Self::SamePassword => ErrorCode::SamePassword,
             Self::CurrentPasswordRequired => ErrorCode::CurrentPasswordRequired,
@@ -186,6 +194,7 @@ impl From<AuthError> for ApiError {
             }
             AuthError::RefreshUnavailable(cause) => public.with_retry_after(1).with_cause(cause),
             AuthError::RefreshThrottled { retry_after_s }
+            | AuthError::RefusedUntil { retry_after_s, .. }
             | AuthError::TooManyRequests { retry_after_s }
             | AuthError::TooManyMails { retry_after_s } => public.with_retry_after(retry_after_s),
             AuthError::PasswordQueueFull => public.with_retry_after(1),

@@ -185,7 +185,6 @@ pub(super) async fn issue_code(
     tokens: Option<&ProviderTokens>,
 ) -> Result<String, AuthError> {
     let (code, now) = (random_token::<32>(), auth.clock().now());
-    let code_hash = token_hash(&code);
     let sealed = tokens.map(|tokens| {
         let plain = serde_json::to_vec(tokens).expect("tokens are JSON");
         auth.secrets().seal(&plain, flow_id.as_bytes())

@@ -41,6 +41,8 @@ pub(super) enum Limited {
     Recover,
     /// Links, and what else sends mails.
     Confirm,
+    /// Challenges and answers of second factors and passkeys.
+    Mfa,
 }
 
 impl Limited {
@@ -53,6 +55,7 @@ impl Limited {
             Self::MagicLink => "magiclink",
             Self::Recover => "recover",
             Self::Confirm => "confirm",
+            Self::Mfa => "mfa",
         }
     }
 
@@ -65,6 +68,7 @@ impl Limited {
             Self::MagicLink => settings.rate_limit_magiclink_per_window,
             Self::Recover => settings.rate_limit_recover_per_window,
             Self::Confirm => settings.rate_limit_confirm_per_window,
+            Self::Mfa => settings.rate_limit_mfa_per_window,
         }
     }
 }

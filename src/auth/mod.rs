@@ -28,10 +28,12 @@ mod landing;
 mod limits;
 mod mail_limits;
 mod metadata;
+mod mfa;
 mod model;
 mod oauth;
 mod one_time_token;
 mod openapi;
+mod passkeys;
 mod password;
 mod queries;
 mod redirect;
@@ -43,6 +45,7 @@ mod sign_in;
 mod signup;
 mod token;
 mod user;
+mod webauthn;
 
 use std::sync::Arc;
 
@@ -52,7 +55,7 @@ pub use admin::{ListUsers, NewAccount, add_user, list_users, remove_user};
 pub use claims::{ClaimsContext, ClaimsProvider};
 pub use error::AuthError;
 pub use hooks::{AfterHook, Extensions, Hook, HookContext, HookRejection, UserEvent};
-pub use model::{Client, Identity, TokenResponse, User, UserPage};
+pub use model::{Client, Factor, Identity, TokenResponse, User, UserPage};
 pub use routes::router;
 
 use crate::clock::Clock;
@@ -97,13 +100,14 @@ struct Inner {
     mailer: Mailer,
     outbound: Outbound,
     oauth: oauth::OAuth,
+    mfa_secrets: mfa::Secrets,
     extensions: Extensions,
     passwords: password::Passwords,
 }
 
 impl Auth {
-    /// Builds the service. `secret` authenticates refresh tokens and hides addresses in the tables of the limits; it must
-    /// be the same on all nodes.
+    /// Builds the service. `secret` authenticates refresh tokens, hides addresses in the tables of the limits and seals
+    /// what second factors are made of; it must be the same on all nodes.
     ///
     /// # Errors
     /// [`AuthError::Internal`] when the settings of argon2 or the allow list of redirects cannot be used.
@@ -135,6 +139,7 @@ impl Auth {
             mailer,
             outbound,
             oauth: oauth::OAuth::default(),
+            mfa_secrets: mfa::Secrets::new(secret),
             extensions,
             passwords,
         })))
@@ -181,6 +186,10 @@ impl Auth {
 
     fn oauth(&self) -> &oauth::OAuth {
         &self.0.oauth
+    }
+
+    fn mfa_secrets(&self) -> &mfa::Secrets {
+        &self.0.mfa_secrets
     }
 
     fn extensions(&self) -> &Extensions {

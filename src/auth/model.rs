@@ -62,6 +62,9 @@ pub struct User {
     /// Ways to sign in, oldest first.
     #[serde(default)]
     pub identities: Vec<Identity>,
+    /// Second factors, oldest first, the unverified ones too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub factors: Vec<Factor>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
@@ -107,6 +110,37 @@ pub struct Identity {
     /// Address at the provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+}
+
+/// A second factor, without anything that would prove it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Factor {
+    /// Its id.
+    pub id: Uuid,
+    /// What the user calls it, empty when nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub friendly_name: String,
+    /// `totp`, `webauthn`, `phone` or `recovery_code`.
+    pub factor_type: String,
+    /// `unverified` until it was used once, then `verified`.
+    pub status: String,
+    /// Number of a phone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+    /// When it was last challenged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_challenged_at: Option<DateTime<Utc>>,
+}
+
+impl Factor {
+    /// Whether it protects the account.
+    pub fn is_verified(&self) -> bool {
+        self.status == "verified"
+    }
 }
 
 /// What of a session goes into its tokens.
@@ -193,6 +227,7 @@ pub(super) mod tests {
             app_metadata: Map::new(),
             user_metadata: Map::new(),
             identities: Vec::new(),
+            factors: Vec::new(),
             created_at,
             updated_at: created_at,
             banned_until: None,

@@ -227,7 +227,7 @@ pub(super) async fn refresh(
         Refreshed::Unknown => Err(AuthError::RefreshTokenNotFound),
         Refreshed::Banned => Err(AuthError::UserBanned),
         Refreshed::Expired => Err(AuthError::SessionExpired),
-        Refreshed::Reused => Err(AuthError::RefreshTokenAlreadyUsed),
+        Refreshed::Reused | Refreshed::Outdated => Err(AuthError::RefreshTokenAlreadyUsed),
     }
 }
 

@@ -99,7 +99,11 @@ pub(super) async fn open(
     if user.is_banned(now) {
         return Err(AuthError::UserBanned);
     }
-    let session = token::new_session(method.as_str(), now);
+    let mut session = token::new_session(method.as_str(), now);
+    // Passkeys are only ever accepted after a PIN or a biometric.
+    if method == Method::Passkey && auth.config().auth.passkey_is_aal2 {
+        "aal2".clone_into(&mut session.aal);
+    }
     queries::insert_session(tx, user_id, &session, (client, now)).await?;
     let actor = (user_id, audit::name(&user));
     let traits = json!({ "provider": method.as_str() });

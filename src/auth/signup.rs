@@ -312,6 +312,7 @@ pub(super) fn unsaved(new: &NewUser<'_>) -> User {
         app_metadata: members(new.app_metadata),
         user_metadata: members(new.user_metadata),
         identities: Vec::new(),
+        factors: Vec::new(),
         created_at: new.at,
         updated_at: new.at,
         banned_until: None,

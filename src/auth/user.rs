@@ -12,7 +12,7 @@ use super::metadata::{self, MetadataPatch};
 use super::model::{Client, User};
 use super::queries::{self, LiveSession, UserChange};
 use super::signup::identity_data;
-use super::{Auth, AuthError, claims, password, saving};
+use super::{Auth, AuthError, claims, mfa, password, saving};
 use crate::db::{SystemConnection, Tx};
 
 /// Who asks, from a verified access token.
@@ -21,6 +21,8 @@ pub(super) struct Bearer<'a> {
     pub(super) user_id: Uuid,
     pub(super) session_id: Option<Uuid>,
     pub(super) jti: Option<&'a str>,
+    /// Whether the token was issued after a second factor. The session may have been raised or lowered since.
+    pub(super) is_aal2: bool,
 }
 
 /// The user of a token, if it and the token's session still live.
@@ -34,13 +36,29 @@ pub(super) async fn current_user(auth: &Auth, bearer: Bearer<'_>) -> Result<User
     Ok(user)
 }
 
-async fn find_live(
+/// The user and the session of a token.
+///
+/// # Errors
+/// As [`current_user`].
+pub(super) async fn find_live(
     auth: &Auth,
     connection: &SystemConnection,
     bearer: Bearer<'_>,
 ) -> Result<(User, Option<LiveSession>), AuthError> {
-    let (user, session) = queries::find_user(connection, bearer.user_id, bearer.session_id)
-        .await?
+    let found = queries::find_user(connection, bearer.user_id, bearer.session_id).await?;
+    live(auth, bearer, found)
+}
+
+/// What was found of a token's user and session, if both live.
+///
+/// # Errors
+/// As [`current_user`].
+pub(super) fn live(
+    auth: &Auth,
+    bearer: Bearer<'_>,
+    found: Option<(User, Option<LiveSession>)>,
+) -> Result<(User, Option<LiveSession>), AuthError> {
+    let (user, session) = found
         .filter(|(user, _)| user.deleted_at.is_none())
         .ok_or(AuthError::BearerNotFound)?;
     if bearer.session_id.is_some() && session.is_none() {
@@ -91,10 +109,24 @@ pub(super) struct UserUpdate {
     pub(super) code_challenge_method: Option<String>,
 }
 
+impl UserUpdate {
+    /// Whether it changes how `user` signs in.
+    fn changes_credentials(&self, user: &User) -> bool {
+        let is_new = |text: &Option<String>, old: &str| {
+            let text = text.as_deref().unwrap_or_default();
+            !text.is_empty() && text != old
+        };
+        is_new(&self.email, &user.email)
+            || is_new(&self.phone, &user.phone)
+            || is_new(&self.password, "")
+    }
+}
+
 /// Changes the user of a token. A new password ends the user's other sessions.
 ///
 /// # Errors
-/// Those of [`current_user`]; [`AuthError::NotAdmin`] for `app_metadata`; [`AuthError::EmailExists`],
+/// Those of [`current_user`]; `insufficient_aal` for address, number and password when a second factor protects the
+/// account and the session has not verified one; [`AuthError::NotAdmin`] for `app_metadata`; [`AuthError::EmailExists`],
 /// [`AuthError::FeatureDisabled`], [`AuthError::PhoneDisabled`]; [`AuthError::WeakPassword`],
 /// [`AuthError::SamePassword`], [`AuthError::CurrentPasswordRequired`], [`AuthError::CurrentPasswordInvalid`],
 /// [`AuthError::TooManyRequests`].
@@ -114,7 +146,10 @@ pub(super) async fn update(
     }
     let (user, credentials) = {
         let connection = auth.db().auth().connection().await?;
-        let (user, _) = find_live(auth, &connection, bearer).await?;
+        let (user, session) = find_live(auth, &connection, bearer).await?;
+        if input.changes_credentials(&user) {
+            mfa::require_aal(&user, bearer, session)?;
+        }
         let found = queries::find_credentials(&connection, user.id).await?;
         (user, found.ok_or(AuthError::BearerNotFound)?)
     };

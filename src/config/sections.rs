@@ -178,6 +178,8 @@ section! {
         [live] rate_limit_token_per_window: u32 = 30, "AUTH_RATE_LIMIT_TOKEN_PER_WINDOW";
         /// Sign-ups per window and address, on all nodes together.
         [live] rate_limit_signup_per_window: u32 = 30, "AUTH_RATE_LIMIT_SIGNUP_PER_WINDOW";
+        /// Challenges and answers of second factors and passkeys per window and address, on all nodes together.
+        [live] rate_limit_mfa_per_window: u32 = 30, "AUTH_RATE_LIMIT_MFA_PER_WINDOW";
         /// Refreshes per window and address, on each node; more are answered 503, which keeps clients signed in.
         [live] rate_limit_refresh_per_window: u32 = 150, "AUTH_RATE_LIMIT_REFRESH_PER_WINDOW";
         /// Serve `/auth/v1/openapi.json`, which describes every route. Default: in `sb dev` only.
@@ -236,6 +238,32 @@ section! {
         [live] external_timeout_s: u32 = 10, "AUTH_EXTERNAL_TIMEOUT_S";
         /// Sign-ins with a provider begun per window and address, on all nodes together.
         [live] rate_limit_oauth_per_window: u32 = 60, "AUTH_RATE_LIMIT_OAUTH_PER_WINDOW";
+        /// Users can enrol authenticator apps (TOTP).
+        [live] mfa_totp_enroll_enabled: bool = true, "AUTH_MFA_TOTP_ENROLL_ENABLED";
+        /// Codes of enrolled authenticator apps are accepted.
+        [live] mfa_totp_verify_enabled: bool = true, "AUTH_MFA_TOTP_VERIFY_ENABLED";
+        /// Users can enrol security keys and platform authenticators as second factors.
+        [live] mfa_webauthn_enroll_enabled: bool = true, "AUTH_MFA_WEBAUTHN_ENROLL_ENABLED";
+        /// Enrolled security keys and platform authenticators are accepted as second factors.
+        [live] mfa_webauthn_verify_enabled: bool = true, "AUTH_MFA_WEBAUTHN_VERIFY_ENABLED";
+        /// Users with a second factor can make recovery codes.
+        [live] mfa_recovery_codes_enroll_enabled: bool = true, "AUTH_MFA_RECOVERY_CODES_ENROLL_ENABLED";
+        /// Recovery codes are accepted.
+        [live] mfa_recovery_codes_verify_enabled: bool = true, "AUTH_MFA_RECOVERY_CODES_VERIFY_ENABLED";
+        /// Second factors a user may have, recovery codes aside.
+        [live] mfa_max_factors: usize = 10, "AUTH_MFA_MAX_FACTORS";
+        /// Users can register passkeys and sign in with them.
+        [live] passkeys_enabled: bool = true, "AUTH_PASSKEYS_ENABLED";
+        /// Passkeys a user may have.
+        [live] passkeys_max: usize = 10, "AUTH_PASSKEYS_MAX";
+        /// A sign-in with a passkey counts as two factors (aal2): the authenticator is one, and it has asked for a PIN or a biometric. Supabase counts it as one.
+        [live] passkey_is_aal2: bool = true, "AUTH_PASSKEY_IS_AAL2";
+        /// The domain that passkeys and security keys belong to; changing it makes all of them useless. Default: the host of `server.site_url`.
+        [live] webauthn_rp_id: Option<String> = None, "AUTH_WEBAUTHN_RP_ID";
+        /// What authenticators call the site. Default: the domain.
+        [live] webauthn_rp_name: Option<String> = None, "AUTH_WEBAUTHN_RP_NAME";
+        /// Origins whose pages may use them, on that domain or below it. Default: the origin of `server.site_url`. For the domain `localhost` any port will do.
+        [live] webauthn_rp_origins: Vec<String> = Vec::new(), "AUTH_WEBAUTHN_RP_ORIGINS";
         /// Days that entries of the audit log are kept.
         audit_retention_days: u16 = 90, "AUTH_AUDIT_RETENTION_DAYS";
     }

@@ -35,6 +35,11 @@ impl MasterKey {
         })))
     }
 
+    /// A key that was derived from another one for a purpose of its own.
+    pub fn from_derived(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Reads the key from `path`, or makes it there with mode 0600. Of two processes that start at once, both get
     /// the key of the first.
     pub fn load_or_create(path: &Path) -> Result<Self, KeysError> {

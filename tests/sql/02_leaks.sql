@@ -31,7 +31,7 @@ begin
     assert pg_temp.run_as(role_name, null, 'create table auth.t ()') = '42501', format('%s creates in auth', role_name);
     assert pg_temp.run_as(role_name, null, 'create table public.t ()') = '42501', format('%s creates in public', role_name);
     if role_name <> 'authenticator' then
-      assert pg_temp.run_as(role_name, null, 'select auth.uid(), auth.role(), auth.email(), auth.jwt()') like 'ok%', format('%s cannot call auth.uid()', role_name);
+      assert pg_temp.run_as(role_name, null, $q$select auth.uid(), auth.role(), auth.email(), auth.jwt(), auth.require_aal('aal2'), auth.require_fresh('1 minute')$q$) like 'ok%', format('%s cannot call auth.uid()', role_name);
     end if;
   end loop;
 
@@ -102,11 +102,21 @@ begin
   assert pg_temp.run_as('sb_auth', null, 'delete from auth.sign_in_failures') = 'ok 1', 'failures delete';
   assert pg_temp.run_as('sb_auth', null, 'truncate auth.rate_limits, auth.sign_in_failures') = '42501', 'sb_auth truncates limits';
   assert pg_temp.run_as('supabase_auth_admin', null, 'delete from auth.sign_in_failures') = '42501', 'project SQL clears failures';
+  assert pg_temp.run_as('sb_auth', null, format('insert into auth.mfa_factors (user_id, factor_type, secret) values (%L, ''totp'', ''sealed'')', u)) = 'ok 1', 'factor';
+  assert (select jsonb_array_length(factors) = 1 and not factors -> 0 ? 'secret' from auth.users where id = u), 'factors of the user';
+  assert pg_temp.run_as('sb_auth', null, format('insert into auth.webauthn_credentials (user_id, credential_id, credential) values (%L, ''x'', ''{}'')', u)) = 'ok 1', 'passkey';
+  assert pg_temp.run_as('sb_auth', null, 'select from auth.mfa_amr_claims') = 'ok 1', 'amr claims';
+  assert pg_temp.run_as('supabase_auth_admin', null, 'select from auth.mfa_factors') = 'ok 1', 'project SQL reads factors';
+  assert pg_temp.run_as('supabase_auth_admin', null, 'update auth.mfa_factors set status = ''verified''') = '42501', 'project SQL verifies a factor';
+  assert pg_temp.run_as('supabase_auth_admin', null, 'select from auth.mfa_challenges') = '42501', 'project SQL reads challenges';
+  assert pg_temp.run_as('supabase_auth_admin', null, 'select from auth.mfa_recovery_codes') = '42501', 'project SQL reads recovery codes';
+  assert pg_temp.run_as('supabase_auth_admin', null, 'select from auth.webauthn_challenges') = '42501', 'project SQL reads challenges of passkeys';
   assert pg_temp.run_as('sb_auth', null, 'select from public.private_note') = '42501', 'sb_auth reads a project table';
   assert pg_temp.run_as('sb_auth', null, 'truncate auth.users cascade') = '42501', 'sb_auth truncates';
   assert pg_temp.run_as('sb_auth', null, 'select from sb.limitations') = '42501', 'sb_auth reads sb';
   assert pg_temp.run_as('sb_auth', null, 'delete from auth.users') = 'ok 3', 'delete users';
   assert not exists (select from auth.sessions) and not exists (select from auth.identities), 'cascade';
+  assert not exists (select from auth.mfa_factors) and not exists (select from auth.webauthn_credentials), 'cascade to factors';
 
   drop table public.private_note;
   truncate auth.audit_log_entries;

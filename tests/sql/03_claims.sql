@@ -35,6 +35,7 @@ begin
   perform set_config('search_path', 'shadow, pg_catalog', true);
   perform set_config('request.jwt.claims', '{"sub": "11111111-1111-1111-1111-111111111111"}', true);
   assert auth.uid()::text = '11111111-1111-1111-1111-111111111111', 'search path redirects auth.uid()';
+  assert not auth.require_aal('aal2') and not auth.require_fresh('1 day'), 'search path redirects auth.require_aal()';
   perform set_config('search_path', '"$user", public, extensions', true);
   drop schema shadow cascade;
 end

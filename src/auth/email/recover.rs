@@ -32,6 +32,7 @@ pub(in crate::auth) async fn recover(
         user_id: opened.user.id,
         session_id: Some(opened.session.id),
         jti: None,
+        is_aal2: false,
     };
     let update = UserUpdate {
         password: Some(new_password.to_owned()),

@@ -33,6 +33,7 @@ fn sign_up() -> Operation {
                 ("phone", text()),
                 ("password", text()),
                 ("data", any_object()),
+                ("channel", one_of(&["sms", "whatsapp"])),
                 ("redirect_url", text()),
                 ("code_challenge", text()),
                 ("code_challenge_method", text()),
@@ -42,6 +43,8 @@ fn sign_up() -> Operation {
         .refuses(&[
             ErrorCode::OverRequestRateLimit,
             ErrorCode::OverEmailSendRateLimit,
+            ErrorCode::OverSmsSendRateLimit,
+            ErrorCode::SmsSendFailed,
             ErrorCode::CaptchaFailed,
             ErrorCode::SignupDisabled,
             ErrorCode::AnonymousProviderDisabled,
@@ -85,6 +88,7 @@ fn token() -> Operation {
 const SIGN_IN: &[ErrorCode] = &[
     ErrorCode::InvalidCredentials,
     ErrorCode::EmailNotConfirmed,
+    ErrorCode::PhoneNotConfirmed,
     ErrorCode::UserBanned,
     ErrorCode::PhoneProviderDisabled,
     ErrorCode::OverRequestRateLimit,
@@ -152,6 +156,7 @@ fn update_user() -> Operation {
                 ("current_password", text()),
                 ("data", any_object()),
                 ("nonce", text()),
+                ("channel", one_of(&["sms", "whatsapp"])),
                 ("code_challenge", text()),
                 ("code_challenge_method", text()),
             ],
@@ -172,5 +177,9 @@ fn update_user() -> Operation {
             ErrorCode::InsufficientAal,
             ErrorCode::OverRequestRateLimit,
             ErrorCode::OverEmailSendRateLimit,
+            ErrorCode::OverSmsSendRateLimit,
+            ErrorCode::SmsSendFailed,
         ])
+        // An anonymous account has no address to go with a password.
+        .refuses_with(422, ErrorCode::ValidationFailed)
 }

@@ -14,7 +14,7 @@ pub(super) fn operations() -> Vec<Operation> {
             ("sms_provider", text()),
             ("saml_enabled", boolean()),
         ],
-        [],
+        [("passkeys_enabled", boolean())],
     );
     let health = object(
         [("version", text()), ("name", text()), ("description", text())],

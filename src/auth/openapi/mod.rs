@@ -9,6 +9,7 @@ mod admin;
 mod build;
 mod mail;
 mod meta;
+mod mfa;
 mod providers;
 mod schemas;
 
@@ -26,6 +27,7 @@ const TOPICS: &[Topic] = &[
     ("Accounts", accounts::operations),
     ("Mails", mail::operations),
     ("Identity providers", providers::operations),
+    ("Second factors and passkeys", mfa::operations),
     ("Administration", admin::operations),
     ("About the service", meta::operations),
 ];

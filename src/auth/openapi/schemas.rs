@@ -89,6 +89,8 @@ pub(super) fn components() -> Value {
         "GeneratedLink": super::mail::generated_link(user()),
         "Identity": identity(),
         "Session": session(),
+        "Factor": super::mfa::factor(),
+        "Passkey": super::mfa::passkey(),
         "Error": { "anyOf": [reference("VersionedError"), reference("LegacyError")] },
         "VersionedError": versioned_error(),
         "LegacyError": legacy_error(),
@@ -127,6 +129,7 @@ fn user() -> Value {
             ("last_sign_in_at", time()),
             ("banned_until", time()),
             ("deleted_at", time()),
+            ("factors", list(reference("Factor"))),
         ],
     )
 }
@@ -168,7 +171,7 @@ fn session() -> Value {
 }
 
 fn weak_password() -> Value {
-    object([("reasons", list(text()))], [])
+    object([("reasons", list(text()))], [("message", text())])
 }
 
 fn versioned_error() -> Value {

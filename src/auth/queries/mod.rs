@@ -39,7 +39,8 @@ macro_rules! user_columns {
             banned_until!(),
             "
        , u.deleted_at
-       , u.is_anonymous"
+       , u.is_anonymous
+       , u.factors"
         )
     };
 }
@@ -60,8 +61,10 @@ macro_rules! identity_columns {
 mod email;
 mod flow_state;
 mod limits;
+pub(super) mod mfa;
 pub(super) mod oauth;
 mod one_time_tokens;
+pub(super) mod passkeys;
 mod refresh;
 mod rows;
 mod session;
@@ -92,8 +95,9 @@ pub(super) use session::{
 };
 pub(super) use user::{
     Credentials, Device, LiveSession, NewUser, UserChange, count_users, delete_user,
-    find_credentials, find_credentials_by_email, find_credentials_by_phone, find_user, insert_user,
-    list_users, read_user, soft_delete_user, update_user, write_identity,
+    find_credentials, find_credentials_by_email, find_credentials_by_phone, find_user,
+    find_user_in, insert_user, list_users, read_user, soft_delete_user, update_user,
+    write_identity,
 };
 
 use super::model::Client;

@@ -28,6 +28,8 @@ pub(in crate::auth) enum Refreshed {
     Expired,
     /// The token was used before; the session is deleted.
     Reused,
+    /// A second factor was verified in the session a moment ago; it goes on with the tokens from then.
+    Outdated,
 }
 
 /// The ordinary case, in one small statement: the current token of a live session. It gives no row in any other case,
@@ -80,6 +82,8 @@ const ROTATE: &str = concat!(
 /// `current` means that the obstacle has gone in between (a ban was lifted, say).
 /// The parent of the current token is good within the reuse interval; after that only to repair a lost response:
 /// while nothing issued with the current token has come back, three times, for a day.
+/// A second factor takes the counter two steps on, so that no token from before gives the level it has reached. A refresh
+/// that was under way meanwhile is refused (`outdated`), and no reason to end the session.
 const DECIDE: &str = concat!(
     "
     with s as materialized (
@@ -108,6 +112,10 @@ const DECIDE: &str = concat!(
                when s.not_after <= $3 then 'expired'
                when coalesce(s.refreshed_at, s.created_at) <= $4 then 'expired'
                when s.refresh_token_counter <= $2 then 'current'
+               when s.refresh_token_counter = $2 + 2
+                and s.refreshed_at >= $5
+                and s.aal = 'aal2'
+                and s.amr #>> '{0,timestamp}' = floor(extract(epoch from s.refreshed_at))::text then 'outdated'
                when s.refresh_token_counter > $2 + 1 then 'reused'
                when s.refreshed_at >= $5 then 'repeated'
                when s.refresh_token_seen then 'reused'
@@ -227,6 +235,7 @@ async fn decide(
         "banned" => Some(Refreshed::Banned),
         "expired" => Some(Refreshed::Expired),
         "reused" => Some(Refreshed::Reused),
+        "outdated" => Some(Refreshed::Outdated),
         // Repeated or recovered: the token the session has already.
         _ => {
             let counter = row.get("refresh_token_counter");

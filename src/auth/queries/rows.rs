@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::auth::model::{Identity, User};
+use crate::auth::model::{Factor, Identity, User};
 
 /// Users from rows of user and identity columns; the rows of one user stand together.
 pub(super) fn users(rows: &[Row]) -> Vec<User> {
@@ -58,12 +58,24 @@ fn user(row: &Row, id: Uuid) -> User {
         app_metadata: members("raw_app_meta_data"),
         user_metadata: members("raw_user_meta_data"),
         identities: Vec::new(),
+        factors: factors(row),
         created_at: time("created_at").unwrap_or_default(),
         updated_at: time("updated_at").unwrap_or_default(),
         banned_until: time("banned_until"),
         deleted_at: time("deleted_at"),
         is_anonymous: row.get("is_anonymous"),
     }
+}
+
+/// Written by a trigger, in the shape of the wire format; null for most users.
+fn factors(row: &Row) -> Vec<Factor> {
+    let factors: Option<Value> = row.get("factors");
+    factors.map_or_else(Vec::new, |factors| {
+        serde_json::from_value(factors).unwrap_or_else(|error| {
+            tracing::error!(error = %error, "auth.users.factors cannot be read");
+            Vec::new()
+        })
+    })
 }
 
 fn identity(row: &Row, user_id: Uuid) -> Option<Identity> {

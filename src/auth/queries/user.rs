@@ -22,6 +22,7 @@ const FIND_USER: &str = concat!(
     "
          , s.refresh_token_counter
          , s.refresh_token_seen
+         , s.aal
       from auth.users u
       left join auth.sessions s
         on s.id = $2
@@ -38,6 +39,8 @@ pub(in crate::auth) struct LiveSession {
     pub(in crate::auth) counter: i64,
     /// Whether the current tokens have come back.
     pub(in crate::auth) seen: bool,
+    /// Whether a second factor was verified in it.
+    pub(in crate::auth) is_aal2: bool,
 }
 
 /// A user, and the session `session_id` if it is one of the user's and lives.
@@ -47,16 +50,29 @@ pub(in crate::auth) async fn find_user(
     session_id: Option<Uuid>,
 ) -> Result<Option<(User, Option<LiveSession>)>, DbError> {
     let rows = db.query(FIND_USER, &[&user_id, &session_id]).await?;
-    let Some(row) = rows.first() else {
-        return Ok(None);
-    };
+    Ok(with_session(&rows))
+}
+
+/// The same within a transaction.
+pub(in crate::auth) async fn find_user_in(
+    tx: &Tx,
+    user_id: Uuid,
+    session_id: Option<Uuid>,
+) -> Result<Option<(User, Option<LiveSession>)>, DbError> {
+    let rows = tx.query(FIND_USER, &[&user_id, &session_id]).await?;
+    Ok(with_session(&rows))
+}
+
+fn with_session(rows: &[Row]) -> Option<(User, Option<LiveSession>)> {
+    let row = rows.first()?;
     let session = row
         .get::<_, Option<i64>>("refresh_token_counter")
         .map(|counter| LiveSession {
             counter,
             seen: row.get("refresh_token_seen"),
+            is_aal2: row.get::<_, &str>("aal") == "aal2",
         });
-    Ok(users(&rows).pop().map(|user| (user, session)))
+    users(rows).pop().map(|user| (user, session))
 }
 
 /// The same within a transaction, without a session.
@@ -386,6 +402,12 @@ pub(in crate::auth) async fn soft_delete_user(
     with identities as (
       delete from auth.identities i
        where i.user_id = $1
+    ), factors as (
+      delete from auth.mfa_factors f
+       where f.user_id = $1
+    ), passkeys as (
+      delete from auth.webauthn_credentials c
+       where c.user_id = $1
     ), sessions as (
       delete from auth.sessions s
        where s.user_id = $1

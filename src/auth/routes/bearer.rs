@@ -28,6 +28,7 @@ impl SignedIn {
             user_id: self.0.user_id().unwrap_or_default(),
             session_id: self.0.session_id(),
             jti: self.0.claim("jti"),
+            is_aal2: self.0.claim("aal") == Some("aal2"),
         }
     }
 }

@@ -22,6 +22,7 @@ pub(super) async fn settings(State(auth): State<Auth>) -> Json<Value> {
         "phone_autoconfirm": false,
         "sms_provider": "",
         "saml_enabled": false,
+        "passkeys_enabled": config.auth.passkeys_enabled,
     }))
 }
 

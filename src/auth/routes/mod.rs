@@ -44,6 +44,8 @@ pub fn router(auth: Auth) -> Router {
         .merge(super::oauth::routes())
         .merge(mail::routes())
         .merge(verify::routes())
+        .merge(super::mfa::routes())
+        .merge(super::passkeys::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(version::layer))

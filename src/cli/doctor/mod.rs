@@ -106,7 +106,7 @@ pub(super) async fn run(_: Args, session: Session) -> CommandResult {
         ui,
         findings: Vec::new(),
     };
-    examine(&project, app, &mut report).await;
+    Box::pin(examine(&project, app, &mut report)).await;
     if ui.json {
         let healthy = report.count(Level::Fail) == 0;
         ui.json(&serde_json::json!({ "healthy": healthy, "findings": report.findings }));

@@ -30,6 +30,7 @@ pub(crate) fn config(url: &str, settings: &[(&str, &str)]) -> Config {
         // All tests come from one address, and their clock stands still.
         ("auth.rate_limit_token_per_window", "1000"),
         ("auth.rate_limit_signup_per_window", "1000"),
+        ("auth.rate_limit_mfa_per_window", "1000"),
         ("auth.rate_limit_refresh_per_window", "10000"),
     ];
     let flags = fixed

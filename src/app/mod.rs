@@ -33,7 +33,7 @@ use crate::router;
 use crate::telemetry::Metrics;
 pub use migrate::Migrated;
 pub(crate) use migrate::project_migrations;
-pub(crate) use parts::{authenticator, master_key};
+pub(crate) use parts::{audit_key, authenticator, master_key};
 pub use running::Running;
 
 /// A backend in the making.
@@ -230,7 +230,10 @@ impl App {
         let clock = self.clock.unwrap_or_default();
         let master = parts::master_key(&config)?;
         let db = parts::db(&config, &master)?;
-        keys::manage::init(&db.owner().await?, &master, &config, &clock).await?;
+        let owner = db.owner().await?;
+        keys::manage::init(&owner, &master, &config, &clock).await?;
+        auth::publish_revocation(&owner, &config).await?;
+        drop(owner);
         let settings = config::Handle::new(config);
         let listener = Listener::start(parts::auth_target(db.owner_target(), &master), &lifecycle);
         let keys = Keys::open(
@@ -255,6 +258,8 @@ impl App {
             settings.clone(),
         );
         let handlers = mail.add_to(handlers);
+        let audit_key = parts::audit_key(&master);
+        let handlers = auth::register_audit(handlers, settings.clone(), clock.clone(), audit_key);
         jobs.register(&handlers).await?;
         let context = Context {
             db,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Context, StartError};
-use crate::auth::{self, Auth, TokenIssuer};
+use crate::auth::{self, AuditKey, Auth, TokenIssuer};
 use crate::config::{Config, Secret};
 use crate::db::migrate::framework::RolePasswords;
 use crate::db::{Db, DbOptions, Target};
@@ -107,6 +107,11 @@ pub(super) fn auth(
     )?)
 }
 
+/// What the audit log is sealed with.
+pub(crate) fn audit_key(master: &MasterKey) -> AuditKey {
+    AuditKey::new(&master.derive("sb/audit-log"))
+}
+
 /// The one client for addresses that somebody chose.
 pub(super) fn outbound(config: &Config) -> Outbound {
     let networks = config.outbound.allow.iter();
@@ -133,8 +138,11 @@ pub(super) fn worker(config: &Config) -> WorkerOptions {
 /// How this process fires schedules: those of the program, unless `sb.toml` has one of the same name, and its own.
 pub(super) fn cron(config: &Config, authors: &[Schedule]) -> CronOptions {
     let entries = config.cron.clone();
-    let ours = Some(retention::schedule())
-        .filter(|ours| authors.iter().all(|theirs| theirs.name() != ours.name()));
+    let ours = [retention::schedule(), auth::audit_schedule()];
+    let ours: Vec<_> = ours
+        .into_iter()
+        .filter(|ours| authors.iter().all(|theirs| theirs.name() != ours.name()))
+        .collect();
     let replaced = |name: &str| entries.iter().flatten().any(|entry| entry.name == name);
     let app = ours.iter().chain(authors).filter(|it| !replaced(it.name()));
     CronOptions {

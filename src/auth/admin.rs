@@ -9,9 +9,10 @@ use super::duration::Ban;
 use super::limits;
 use super::metadata::MetadataPatch;
 use super::model::{Client, User, UserPage};
-use super::queries::{self, NewUser, UserChange};
+use super::queries::{self, NewUser, UserChange, Wanted};
 use super::signup::{identity_data, insert_with_identities};
-use super::{Auth, AuthError, claims, password, saving};
+use super::username::{self, Username};
+use super::{Auth, AuthError, claims, operate, password, saving};
 use crate::db::{DbError, SqlState, Tx};
 use crate::hooks::Event;
 
@@ -28,9 +29,11 @@ pub struct NewAccount {
     pub email: Option<String>,
     /// Phone number.
     pub phone: Option<String>,
+    /// A name to sign in with, where the project has them.
+    pub username: Option<String>,
     /// Password.
     pub password: Option<String>,
-    /// Password as an argon2 hash in PHC format.
+    /// Password as a hash: argon2 in PHC format, bcrypt, or Firebase scrypt.
     pub password_hash: Option<String>,
     /// The address counts as confirmed.
     pub email_confirm: Option<bool>,
@@ -52,6 +55,7 @@ pub struct NewAccount {
 struct Checked {
     email: Option<Email>,
     phone: Option<Phone>,
+    username: Option<Username>,
     password_hash: Option<String>,
     user_metadata: MetadataPatch,
     app_metadata: MetadataPatch,
@@ -77,6 +81,9 @@ pub async fn add_user(auth: &Auth, input: NewAccount, client: &Client) -> Result
         (Some(_), Some(_)) => json!({ "provider": "email", "providers": ["email", "phone"] }),
         (Some(_), None) => json!({ "provider": "email", "providers": ["email"] }),
         (None, Some(_)) => json!({ "provider": "phone", "providers": ["phone"] }),
+        (None, None) if checked.username.is_some() => {
+            json!({ "provider": "username", "providers": ["username"] })
+        }
         (None, None) => {
             let message = "Cannot create a user without either an email or phone";
             return Err(AuthError::Invalid(message));
@@ -87,9 +94,10 @@ pub async fn add_user(auth: &Auth, input: NewAccount, client: &Client) -> Result
     let new = NewUser {
         id,
         aud: given(input.aud.as_deref()).unwrap_or(&config.jwt.aud),
-        role: given(input.role.as_deref()).unwrap_or("authenticated"),
+        role: given(input.role.as_deref()).unwrap_or(&config.auth.default_role),
         email,
         phone,
+        username: checked.username.as_ref().map(Username::as_str),
         password_hash: checked.password_hash.as_deref(),
         email_confirmed: email.is_some() && input.email_confirm == Some(true),
         phone_confirmed: phone.is_some() && input.phone_confirm == Some(true),
@@ -138,6 +146,7 @@ pub(super) async fn update(
     let change = UserChange {
         email: checked.email.as_ref().map(Email::as_str),
         phone: checked.phone.as_ref().map(Phone::as_str),
+        username: checked.username.as_ref().map(Username::as_str),
         password_hash: checked.password_hash.as_deref(),
         email_confirmed: input.email_confirm == Some(true),
         phone_confirmed: input.phone_confirm == Some(true),
@@ -162,7 +171,7 @@ pub(super) async fn update(
         }
         let user = update_dependents(&tx, id, &change, now).await?;
         if change.password_hash.is_some() {
-            limits::forget_account(auth, &tx, (&user.email, &user.phone)).await?;
+            limits::forget_account(auth, &tx, &user).await?;
         }
         let payload = audit::by_service(Action::Modified, &user);
         queries::log(&tx, &payload, (client, now)).await?;
@@ -244,17 +253,24 @@ fn referenced(error: DbError) -> AuthError {
 /// # Errors
 /// As deleting by id.
 pub async fn remove_user(auth: &Auth, who: &str, client: &Client) -> Result<User, AuthError> {
-    let id = if let Ok(id) = Uuid::parse_str(who) {
-        id
-    } else {
-        let email = Email::parse(who)?;
-        let connection = auth.db().auth().connection().await?;
-        let found = queries::find_credentials_by_email(&connection, email.as_str(), None).await?;
-        found.ok_or(AuthError::UserNotFound)?.user_id
-    };
+    let id = operate::resolve(auth, who).await?;
     let user = find(auth, id).await?;
     delete(auth, id, false, client).await?;
     Ok(user)
+}
+
+/// By what users are sorted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SortField {
+    /// When they were made.
+    #[default]
+    CreatedAt,
+    /// When they were last changed.
+    UpdatedAt,
+    /// When they last signed in.
+    LastSignInAt,
+    /// Their address.
+    Email,
 }
 
 /// Which users to list.
@@ -264,22 +280,83 @@ pub struct ListUsers {
     pub page: u32,
     /// From 1 to 1000.
     pub per_page: u32,
-    /// Part of the address or number.
+    /// Part of the address, number or user name.
     pub filter: Option<String>,
+    /// Exactly this address.
+    pub email: Option<String>,
+    /// Exactly this number.
+    pub phone: Option<String>,
+    /// The order, and whether it is turned round.
+    pub sort: (SortField, bool),
 }
 
-/// A page of users, newest first.
+impl Default for ListUsers {
+    fn default() -> Self {
+        Self {
+            page: 1,
+            per_page: 50,
+            filter: None,
+            email: None,
+            phone: None,
+            sort: (SortField::CreatedAt, true),
+        }
+    }
+}
+
+impl ListUsers {
+    /// Reads an order as Supabase spells it: `created_at desc`. Ascending unless it says otherwise.
+    ///
+    /// # Errors
+    /// [`AuthError::Invalid`] for other fields.
+    pub(super) fn parse_sort(text: &str) -> Result<(SortField, bool), AuthError> {
+        const INVALID: AuthError = AuthError::Invalid(
+            "sort must be one of created_at, updated_at, last_sign_in_at, email, with asc or desc",
+        );
+        let mut words = text.split_ascii_whitespace();
+        let field = match words.next() {
+            Some("created_at") => SortField::CreatedAt,
+            Some("updated_at") => SortField::UpdatedAt,
+            Some("last_sign_in_at") => SortField::LastSignInAt,
+            Some("email") => SortField::Email,
+            _ => return Err(INVALID),
+        };
+        let descending = match words.next() {
+            None | Some("asc") => false,
+            Some("desc") => true,
+            Some(_) => return Err(INVALID),
+        };
+        match words.next() {
+            None => Ok((field, descending)),
+            Some(_) => Err(INVALID),
+        }
+    }
+}
+
+/// A page of users. An address or number that cannot be one is nobody's.
 pub async fn list_users(auth: &Auth, list: &ListUsers) -> Result<UserPage, AuthError> {
-    let filter = list.filter.as_deref().filter(|text| !text.is_empty());
+    let filter = given(list.filter.as_deref());
     if filter.is_some_and(|text| text.contains('\0')) {
         return Err(AuthError::Invalid("filter must not contain NUL characters"));
     }
+    let (email, phone) = (given(list.email.as_deref()), given(list.phone.as_deref()));
+    let (email, phone) = (email.map(Email::parse), phone.map(Phone::parse));
+    let (Ok(email), Ok(phone)) = (email.transpose(), phone.transpose()) else {
+        return Ok(UserPage {
+            users: Vec::new(),
+            total: 0,
+        });
+    };
+    let wanted = Wanted {
+        part: filter,
+        email: email.as_ref().map(Email::as_str),
+        phone: phone.as_ref().map(Phone::as_str),
+    };
     let limit = i64::from(list.per_page.clamp(1, MAX_PER_PAGE));
     let offset = i64::from(list.page.max(1) - 1) * limit;
     let connection = auth.db().auth().connection().await?;
     Ok(UserPage {
-        total: queries::count_users(&connection, filter).await?,
-        users: queries::list_users(&connection, filter, (limit, offset)).await?,
+        total: queries::count_users(&connection, wanted).await?,
+        users: queries::list_users(&connection, wanted, list.sort, (limit, offset)).await?,
     })
 }
 
@@ -308,6 +385,7 @@ async fn check(auth: &Auth, input: &NewAccount) -> Result<Checked, AuthError> {
         phone: given(input.phone.as_deref())
             .map(Phone::parse)
             .transpose()?,
+        username: username::wanted(auth, input.username.as_deref())?,
         user_metadata: MetadataPatch::parse(input.user_metadata.clone())?,
         app_metadata: MetadataPatch::parse(input.app_metadata.clone())?,
         ban,

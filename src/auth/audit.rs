@@ -34,6 +34,9 @@ pub(super) enum Action {
     PasskeyCreated,
     PasskeyUpdated,
     PasskeyDeleted,
+    Logout,
+    LoginFailed,
+    Imported,
 }
 
 impl Action {
@@ -65,6 +68,10 @@ impl Action {
             Self::PasskeyCreated => ("passkey_created", "user"),
             Self::PasskeyUpdated => ("passkey_updated", "user"),
             Self::PasskeyDeleted => ("passkey_deleted", "user"),
+            Self::Logout => ("logout", "account"),
+            // Upstream has no word for it.
+            Self::LoginFailed => ("login_failed", "account"),
+            Self::Imported => ("users_imported", "team"),
         }
     }
 }
@@ -96,9 +103,7 @@ pub(super) fn by_user(action: Action, user: &User) -> Value {
 
 /// What an entry calls a user.
 pub(super) fn name(user: &User) -> &str {
-    if user.email.is_empty() {
-        &user.phone
-    } else {
-        &user.email
-    }
+    let names = [user.email.as_str(), &user.phone];
+    let named = names.into_iter().find(|name| !name.is_empty());
+    named.or(user.username.as_deref()).unwrap_or_default()
 }

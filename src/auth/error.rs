@@ -87,6 +87,9 @@ pub enum AuthError {
     /// Another account has the phone number.
     #[error("A user with this phone number has already been registered")]
     PhoneExists,
+    /// Another account has the user name.
+    #[error("A user with this name has already been registered")]
+    UsernameExists,
     /// Another account has the id.
     #[error("A user with this id exists")]
     IdExists,
@@ -161,7 +164,7 @@ impl AuthError {
             Self::TooManyRequests { .. } => ErrorCode::OverRequestRateLimit,
             Self::TooManyMails { .. } => ErrorCode::OverEmailSendRateLimit,
             Self::SignupDisabled => ErrorCode::SignupDisabled,
-            Self::UserAlreadyExists => ErrorCode::UserAlreadyExists,
+            Self::UserAlreadyExists | Self::UsernameExists => ErrorCode::UserAlreadyExists,
             Self::EmailExists => ErrorCode::EmailExists,
             Self::PhoneExists => ErrorCode::PhoneExists,
             Self::IdExists | Self::UserReferenced(_) => ErrorCode::Conflict,

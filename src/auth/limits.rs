@@ -18,7 +18,9 @@ use uuid::Uuid;
 
 use super::address::{Email, Phone};
 use super::buckets::Buckets;
+use super::model::User;
 use super::queries::{self, Admission, AttemptKey, Bucket};
+use super::username::Username;
 use super::{Auth, AuthError};
 use crate::config;
 use crate::db::Tx;
@@ -142,6 +144,11 @@ pub(super) fn count_refresh(auth: &Auth, origin: Origin) -> Result<(), AuthError
     })
 }
 
+/// The key of a bucket that no client's address is part of.
+pub(super) fn key(auth: &Auth, kind: &str, value: &[u8]) -> Vec<u8> {
+    auth.limits().hash(kind, value)
+}
+
 /// The key holds the settings too: under other ones the buckets of before mean nothing.
 fn bucket(auth: &Auth, limited: Limited, origin: Origin) -> Option<Bucket> {
     let settings = &auth.config().auth;
@@ -170,6 +177,8 @@ pub(super) enum Account<'a> {
     Email(&'a Email),
     /// The owner of a number.
     Phone(&'a Phone),
+    /// The owner of a user name.
+    Username(&'a Username),
     /// Text that is no address.
     Unknown(&'a str),
     /// A signed-in user who changes the password: apart, so that a stolen token and a sign-in page do not block each
@@ -182,6 +191,7 @@ impl Account<'_> {
         match self {
             Self::Email(email) => limits.hash("email", email.as_str().as_bytes()),
             Self::Phone(phone) => limits.hash("phone", phone.as_str().as_bytes()),
+            Self::Username(name) => limits.hash("username", name.as_str().as_bytes()),
             Self::Unknown(text) => limits.hash("text", text.as_bytes()),
             Self::SignedIn(id) => limits.hash("user", id.as_bytes()),
         }
@@ -290,15 +300,17 @@ fn decide(admission: Admission, now: DateTime<Utc>) -> Result<(), AuthError> {
 }
 
 /// Forgets the failures of an account whose password somebody else has replaced.
-pub(super) async fn forget_account(
-    auth: &Auth,
-    tx: &Tx,
-    (email, phone): (&str, &str),
-) -> Result<(), AuthError> {
-    let (email, phone) = (Email::parse(email).ok(), Phone::parse(phone).ok());
+pub(super) async fn forget_account(auth: &Auth, tx: &Tx, user: &User) -> Result<(), AuthError> {
+    let (email, phone) = (
+        Email::parse(&user.email).ok(),
+        Phone::parse(&user.phone).ok(),
+    );
+    let username = user.username.as_deref().map(Username::parse);
+    let username = username.and_then(Result::ok);
     let accounts = [
         email.as_ref().map(Account::Email),
         phone.as_ref().map(Account::Phone),
+        username.as_ref().map(Account::Username),
     ];
     let hashes = accounts.into_iter().flatten();
     let hashes: Vec<_> = hashes.map(|account| account.hash(auth.limits())).collect();

@@ -17,6 +17,9 @@
 mod address;
 mod admin;
 mod audit;
+mod audit_chain;
+mod audit_log;
+mod audit_seal;
 mod buckets;
 mod claims;
 mod duration;
@@ -24,6 +27,7 @@ mod email;
 mod error;
 mod flow;
 mod hooks;
+mod import;
 mod landing;
 mod limits;
 mod mail_limits;
@@ -33,29 +37,40 @@ mod model;
 mod oauth;
 mod one_time_token;
 mod openapi;
+mod operate;
 mod passkeys;
 mod password;
 mod queries;
 mod redirect;
 mod refresh_token;
+mod revocation;
 mod routes;
 mod secrets;
 mod session;
+mod sessions;
 mod sign_in;
 mod signup;
+mod stored_hash;
 mod token;
 mod user;
+mod username;
 mod webauthn;
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-pub use admin::{ListUsers, NewAccount, add_user, list_users, remove_user};
+pub use admin::{ListUsers, NewAccount, SortField, add_user, list_users, remove_user};
+pub use audit_seal::{
+    AuditKey, AuditReport, Head, audit_schedule, keep_audit, register_audit, verify_audit,
+};
 pub use claims::{ClaimsContext, ClaimsProvider};
 pub use error::AuthError;
 pub use hooks::{AfterHook, Extensions, Hook, HookContext, HookRejection, UserEvent};
+pub use import::{ImportedUser, import_user, log_import};
 pub use model::{Client, Factor, Identity, TokenResponse, User, UserPage};
+pub use operate::{ban_user, log_out_user, mint_token, set_password, set_role};
+pub use revocation::publish_revocation;
 pub use routes::router;
 
 use crate::clock::Clock;
@@ -216,6 +231,7 @@ fn saving(error: DbError) -> AuthError {
         match error.constraint() {
             Some("users_email_partial_key") => return AuthError::EmailExists,
             Some("users_phone_key") => return AuthError::PhoneExists,
+            Some("users_username_key") => return AuthError::UsernameExists,
             Some("users_pkey") => return AuthError::IdExists,
             _ => {}
         }

@@ -75,6 +75,9 @@ pub struct User {
     /// When it was deleted, its row being kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<DateTime<Utc>>,
+    /// A name to sign in with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
     /// Whether it has neither address nor number.
     pub is_anonymous: bool,
 }
@@ -232,6 +235,7 @@ pub(super) mod tests {
             updated_at: created_at,
             banned_until: None,
             deleted_at: None,
+            username: None,
             is_anonymous: false,
         }
     }

@@ -6,11 +6,14 @@ use uuid::Uuid;
 
 use super::address::{Email, Phone};
 use super::audit::{self, Action};
+use super::audit_log;
 use super::limits::{self, Account, Attempt, Origin};
 use super::model::{Client, TokenResponse, User};
 use super::queries::{self, Credentials, Device, RefreshLimits, Refreshed, SignIn, Within};
 use super::user::Bearer;
+use super::username::Username;
 use super::{Auth, AuthError, token};
+use crate::config;
 use crate::db::{DbError, SqlState};
 use crate::hooks::Event;
 use crate::net::AddressBlock;
@@ -24,6 +27,8 @@ pub(super) struct PasswordGrant {
     pub(super) email: Option<String>,
     /// Phone number as typed.
     pub(super) phone: Option<String>,
+    /// User name as typed, which counts where the project has user names.
+    pub(super) username: Option<String>,
     /// Password.
     pub(super) password: String,
 }
@@ -40,17 +45,21 @@ pub(super) async fn sign_in_with_password(
     client: &Client,
     origin: Origin,
 ) -> Result<TokenResponse, AuthError> {
-    let (account, checked_hash, attempt) = check_credentials(auth, &grant, client, origin).await?;
+    let name = Name::parse(&grant, auth.config().auth.usernames_enabled)?;
+    let provider = name.provider();
+    let (account, checked_hash, attempt) =
+        check_credentials(auth, &name, &grant.password, client, origin).await?;
+    let checked_hash = renew_hash(auth, account.user_id, &grant.password, checked_hash).await?;
     let now = auth.clock().now();
     let session = token::new_session("password", now);
-    let is_email = grant.email.is_some_and(|email| !email.is_empty());
-    let traits = json!({ "provider": if is_email { "email" } else { "phone" } });
+    let traits = json!({ "provider": provider });
     let actor = (account.user_id, account.name.as_str());
     let new = SignIn {
         session: &session,
         client,
         audit: &audit::payload(Action::Login, actor, &traits),
         attempt: attempt.key(),
+        is_only_session: auth.config().auth.sessions_single_per_user,
         at: now,
     };
     let Some(user) = open_session(auth, account.user_id, &checked_hash, &new).await? else {
@@ -59,6 +68,25 @@ pub(super) async fn sign_in_with_password(
         return Err(AuthError::InvalidCredentials);
     };
     token::issue(auth, user, &session, "password").await
+}
+
+/// A hash that was imported, or made with other settings, is replaced now that the password is at hand. The sign-in does
+/// not depend on it.
+async fn renew_hash(
+    auth: &Auth,
+    user_id: Uuid,
+    password: &str,
+    hash: String,
+) -> Result<String, AuthError> {
+    if !auth.passwords().is_outdated(&hash) {
+        return Ok(hash);
+    }
+    let Ok(renewed) = auth.passwords().hash(password).await else {
+        return Ok(hash);
+    };
+    let connection = auth.db().auth().connection().await?;
+    let replaced = queries::replace_hash(&connection, user_id, (&hash, &renewed)).await?;
+    Ok(if replaced > 0 { renewed } else { hash })
 }
 
 /// Opens the session and tells whoever wants to know, both or neither. `None` when the password is not the checked one
@@ -95,20 +123,17 @@ async fn open_session(
 /// The account, the hash its password was found to match, and the attempt that found it.
 async fn check_credentials(
     auth: &Auth,
-    grant: &PasswordGrant,
+    name: &Name<'_>,
+    password: &str,
     client: &Client,
     origin: Origin,
 ) -> Result<(Credentials, String, Attempt), AuthError> {
-    let name = Name::parse(grant)?;
-    let mut found = find_credentials(auth, &name, client).await?;
+    let mut found = find_credentials(auth, name, client).await?;
     let hash = found.as_mut().and_then(|found| found.password_hash.take());
     let network = client.ip.map(AddressBlock::of);
     let known_device = network.filter(|_| found.as_ref().is_some_and(|f| f.is_known_device));
     let attempt = limits::begin_attempt(auth, name.account(), known_device, origin).await?;
-    let verified = auth
-        .passwords()
-        .verify(&grant.password, hash.as_deref())
-        .await;
+    let verified = auth.passwords().verify(password, hash.as_deref()).await;
     let is_right = match verified {
         Ok(is_right) => is_right,
         Err(error) => {
@@ -116,10 +141,13 @@ async fn check_credentials(
             return Err(error);
         }
     };
-    let (Some(account), Some(hash), true) = (found, hash, is_right) else {
+    let (Some(hash), true) = (hash, is_right) else {
         attempt.fail(auth).await?;
+        audit_log::sign_in_failed(auth, found.as_ref(), name.provider(), client).await?;
         return Err(AuthError::InvalidCredentials);
     };
+    // A hash was somebody's.
+    let account = found.ok_or(AuthError::InvalidCredentials)?;
     if let Err(error) = may_sign_in(auth, &account) {
         attempt.succeed(auth).await?;
         return Err(error);
@@ -143,12 +171,20 @@ fn may_sign_in(auth: &Auth, account: &Credentials) -> Result<(), AuthError> {
 enum Name<'a> {
     Email(Email),
     Phone(Phone),
+    Username(Username),
     /// No account has it.
     Malformed(&'a str),
 }
 
 impl<'a> Name<'a> {
-    fn parse(grant: &'a PasswordGrant) -> Result<Self, AuthError> {
+    fn parse(grant: &'a PasswordGrant, usernames: bool) -> Result<Self, AuthError> {
+        if let Some(name) = grant.username.as_deref().filter(|name| !name.is_empty())
+            && usernames
+            && grant.email.is_none()
+            && grant.phone.is_none()
+        {
+            return Ok(Username::parse(name).map_or(Self::Malformed(name), Self::Username));
+        }
         match (&grant.email, &grant.phone) {
             (Some(email), _) if !email.is_empty() => {
                 Ok(Email::parse(email).map_or(Self::Malformed(email), Self::Email))
@@ -160,10 +196,20 @@ impl<'a> Name<'a> {
         }
     }
 
+    /// The word for it in the audit log.
+    fn provider(&self) -> &'static str {
+        match self {
+            Self::Phone(_) => "phone",
+            Self::Username(_) => "username",
+            Self::Email(_) | Self::Malformed(_) => "email",
+        }
+    }
+
     fn account(&self) -> Account<'_> {
         match self {
             Self::Email(email) => Account::Email(email),
             Self::Phone(phone) => Account::Phone(phone),
+            Self::Username(name) => Account::Username(name),
             Self::Malformed(text) => Account::Unknown(text),
         }
     }
@@ -178,7 +224,7 @@ async fn find_credentials(
     let device = client.ip.map(|ip| Device {
         network: AddressBlock::of(ip).bounds(),
         now,
-        live_since: now - seconds(auth.config().auth.refresh_token_ttl),
+        live_since: now - session_limits(&auth.config().auth).ttl,
     });
     let connection = auth.db().auth().connection().await?;
     Ok(match name {
@@ -187,6 +233,9 @@ async fn find_credentials(
         }
         Name::Phone(phone) => {
             queries::find_credentials_by_phone(&connection, phone.as_str(), device).await?
+        }
+        Name::Username(name) => {
+            queries::find_credentials_by_username(&connection, name.as_str(), device).await?
         }
         Name::Malformed(_) => None,
     })
@@ -210,11 +259,7 @@ pub(super) async fn refresh(
         .mac_key()
         .open(refresh_token)
         .ok_or(AuthError::RefreshTokenNotFound)?;
-    let settings = &auth.config().auth;
-    let limits = RefreshLimits {
-        ttl: seconds(settings.refresh_token_ttl),
-        reuse_interval: seconds(settings.refresh_token_reuse_interval),
-    };
+    let limits = session_limits(&auth.config().auth);
     let refreshed = async {
         let connection = auth.db().auth().connection().await?;
         let token = (presented.session_id, presented.counter);
@@ -228,6 +273,17 @@ pub(super) async fn refresh(
         Refreshed::Banned => Err(AuthError::UserBanned),
         Refreshed::Expired => Err(AuthError::SessionExpired),
         Refreshed::Reused | Refreshed::Outdated => Err(AuthError::RefreshTokenAlreadyUsed),
+    }
+}
+
+/// Until when sessions go on, from the settings; 0 stands for no limit.
+pub(super) fn session_limits(settings: &config::Auth) -> RefreshLimits {
+    let limit = |count: u64| seconds(if count == 0 { u64::MAX } else { count });
+    RefreshLimits {
+        ttl: seconds(settings.refresh_token_ttl).min(limit(settings.sessions_inactivity_timeout)),
+        reuse_interval: seconds(settings.refresh_token_reuse_interval),
+        age: limit(settings.sessions_timebox),
+        newest_only: settings.sessions_single_per_user,
     }
 }
 

@@ -105,6 +105,9 @@ pub(super) async fn open(
         "aal2".clone_into(&mut session.aal);
     }
     queries::insert_session(tx, user_id, &session, (client, now)).await?;
+    if auth.config().auth.sessions_single_per_user {
+        queries::displace_sessions(tx, user_id, session.id).await?;
+    }
     let actor = (user_id, audit::name(&user));
     let traits = json!({ "provider": method.as_str() });
     let payload = audit::payload(Action::Login, actor, &traits);

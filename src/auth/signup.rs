@@ -12,6 +12,7 @@ use super::limits::{self, Limited, Origin};
 use super::metadata::MetadataPatch;
 use super::model::{Client, Identity, Session, TokenResponse, User};
 use super::queries::{self, NewUser};
+use super::username::{self, Username};
 use super::{Auth, AuthError, mail_limits, password, saving, token};
 use crate::db::Tx;
 use crate::hooks::Event;
@@ -23,6 +24,8 @@ pub(super) struct SignUp {
     pub(super) email: Option<String>,
     /// Phone number as typed.
     pub(super) phone: Option<String>,
+    /// User name as typed.
+    pub(super) username: Option<String>,
     /// Password.
     pub(super) password: Option<String>,
     /// First user metadata.
@@ -49,7 +52,8 @@ pub(super) enum SignedUp {
 ///
 /// # Errors
 /// [`AuthError::SignupDisabled`], [`AuthError::Invalid`], [`AuthError::WeakPassword`],
-/// [`AuthError::TooManyRequests`], [`AuthError::UserAlreadyExists`], [`AuthError::HookRejected`],
+/// [`AuthError::TooManyRequests`], [`AuthError::UserAlreadyExists`], [`AuthError::UsernameExists`],
+/// [`AuthError::HookRejected`],
 /// [`AuthError::SavingUser`]. Where confirmation is
 /// required, an address that is taken looks like one that is not.
 pub(super) async fn sign_up(
@@ -62,7 +66,12 @@ pub(super) async fn sign_up(
     if config.auth.disable_signup {
         return Err(AuthError::SignupDisabled);
     }
-    let address = required_email(&input)?;
+    let username = username::wanted(auth, input.username.as_deref())?;
+    // Who has a name needs no address.
+    let address = match username {
+        Some(_) if is_nameless(&input) => None,
+        _ => Some(required_email(&input)?),
+    };
     let password = input.password.as_deref().unwrap_or_default();
     if password.is_empty() {
         return Err(AuthError::Invalid("Signup requires a valid password"));
@@ -75,16 +84,23 @@ pub(super) async fn sign_up(
     );
     let confirmation = Confirmation::parse(auth, input.redirect_to.as_deref(), pkce)?;
     limits::count(auth, Limited::SignUp, origin).await?;
-    let confirmed = !config.auth.require_email_confirmation;
-    let app_metadata = json!({ "provider": "email", "providers": ["email"] });
+    // Without an address there is nothing to confirm.
+    let confirmed = !config.auth.require_email_confirmation || address.is_none();
+    let provider = if address.is_some() {
+        "email"
+    } else {
+        "username"
+    };
+    let app_metadata = json!({ "provider": provider, "providers": [provider] });
     let mut new = NewUser {
         id: Uuid::new_v4(),
         aud: &config.jwt.aud,
-        role: "authenticated",
-        email: Some(address.as_str()),
+        role: &config.auth.default_role,
+        email: address.as_ref().map(Email::as_str),
         phone: None,
+        username: username.as_ref().map(Username::as_str),
         password_hash: None,
-        email_confirmed: confirmed,
+        email_confirmed: confirmed && address.is_some(),
         phone_confirmed: false,
         app_metadata: &app_metadata,
         user_metadata: &data,
@@ -92,12 +108,12 @@ pub(super) async fn sign_up(
         signs_in: confirmed,
         at: auth.clock().now(),
     };
-    if confirmed {
+    let Some(address) = address.as_ref().filter(|_| !confirmed) else {
         let hash = auth.passwords().hash(password).await?;
         new.password_hash = Some(&hash);
         return register(auth, &new, None, client).await;
-    }
-    mail_limits::count_mail(auth, &address).await?;
+    };
+    mail_limits::count_mail(auth, address).await?;
     let existing = {
         let connection = auth.db().auth().connection().await?;
         queries::find_credentials_by_email(&connection, address.as_str(), None).await?
@@ -162,6 +178,11 @@ async fn register(
         }
         None => Ok(SignedUp::Unconfirmed(Box::new(user))),
     }
+}
+
+fn is_nameless(input: &SignUp) -> bool {
+    let given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    !given(&input.email) && !given(&input.phone)
 }
 
 fn required_email(input: &SignUp) -> Result<Email, AuthError> {
@@ -317,6 +338,7 @@ pub(super) fn unsaved(new: &NewUser<'_>) -> User {
         updated_at: new.at,
         banned_until: None,
         deleted_at: None,
+        username: new.username.map(str::to_owned),
         is_anonymous: false,
     }
 }

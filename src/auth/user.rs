@@ -36,6 +36,17 @@ pub(super) async fn current_user(auth: &Auth, bearer: Bearer<'_>) -> Result<User
     Ok(user)
 }
 
+/// The same for a change of how the user signs in: an account with a second factor must have shown it.
+///
+/// # Errors
+/// Those of [`current_user`], and those of [`mfa::require_aal`].
+pub(super) async fn trusted_user(auth: &Auth, bearer: Bearer<'_>) -> Result<User, AuthError> {
+    let connection = auth.db().auth().connection().await?;
+    let (user, session) = find_live(auth, &connection, bearer).await?;
+    mfa::require_aal(&user, bearer, session)?;
+    Ok(user)
+}
+
 /// The user and the session of a token.
 ///
 /// # Errors
@@ -240,7 +251,7 @@ async fn change_in(
     }
     queries::log(tx, &audit::by_user(action, &user), (client, now)).await?;
     if change.password_hash.is_some() {
-        limits::forget_account(auth, tx, (&user.email, &user.phone)).await?;
+        limits::forget_account(auth, tx, &user).await?;
     }
     if change.password_hash.is_some() && !user.email.is_empty() {
         let to = ("password_changed_notice", user.email.as_str());

@@ -1,5 +1,6 @@
 //! The command line. Each command is a file with its arguments and a `run`; none prints but through [`ui::Ui`].
 
+mod audit;
 mod backend;
 mod background;
 mod completions;
@@ -20,6 +21,7 @@ mod probe;
 mod project;
 mod recreate;
 mod reset;
+mod secret;
 mod serve;
 mod state;
 mod status;
@@ -27,6 +29,7 @@ mod test;
 mod ui;
 mod up;
 mod user;
+mod user_import;
 mod version;
 mod watch;
 mod worker;
@@ -114,8 +117,12 @@ enum Command {
     Doctor(doctor::Args),
     /// Make, rotate and retire signing keys and API keys.
     Keygen(keygen::Args),
-    /// Add, remove and list users.
+    /// Make, rotate and retire the secrets that sign states and links.
+    Secret(secret::Args),
+    /// Add, list, ban, import and remove users; give them passwords, roles and tokens.
     User(user::Args),
+    /// Check that nobody has changed the audit log.
+    Audit(audit::Args),
     /// List hooks and their deliveries, deliver again, show a receiver's secret.
     Hooks(hooks::Args),
     /// Run a project's tests against a throw-away database.
@@ -229,7 +236,9 @@ async fn dispatch(command: Command, session: Session) -> CommandResult {
         Command::Info(args) => info::run(&args, &session),
         Command::Doctor(args) => Box::pin(doctor::run(args, session)).await,
         Command::Keygen(args) => Box::pin(keygen::run(args, session)).await,
+        Command::Secret(args) => Box::pin(secret::run(args, session)).await,
         Command::User(args) => Box::pin(user::run(args, session)).await,
+        Command::Audit(args) => Box::pin(audit::run(args, session)).await,
         Command::Hooks(args) => Box::pin(hooks::run(args, session)).await,
         Command::Test(args) => Box::pin(test::run(args, session)).await,
         Command::Version(args) => Ok(version::run(&args, &session)),

@@ -40,6 +40,50 @@ enum Action {
         #[arg(long, short)]
         yes: bool,
     },
+    /// Ban an account: it cannot sign in or refresh, and its tokens end within their lifetime.
+    Ban {
+        /// Email address, number, user name or id.
+        who: String,
+        /// For how long, such as 24h or 1h30m. Default: a hundred years.
+        #[arg(long = "for", value_name = "DURATION", default_value = "876600h")]
+        duration: String,
+    },
+    /// Lift a ban.
+    Unban {
+        /// Email address, number, user name or id.
+        who: String,
+    },
+    /// Give an account a new password, which ends its sessions. Without one it is made and printed.
+    SetPassword {
+        /// Email address, number, user name or id.
+        who: String,
+        /// The password; `-` reads it from standard input, which keeps it out of the shell's history.
+        #[arg(long)]
+        password: Option<String>,
+    },
+    /// Give an account a role of Postgres: what its next tokens name.
+    SetRole {
+        /// Email address, number, user name or id.
+        who: String,
+        /// One of `db.allowed_roles`, such as authenticated or guest.
+        role: String,
+    },
+    /// End all sessions of an account.
+    Logout {
+        /// Email address, number, user name or id.
+        who: String,
+    },
+    /// Open a session for an account and print its access token, to try out its rights.
+    MintToken {
+        /// Email address, number, user name or id.
+        who: String,
+    },
+    /// Import accounts with their password hashes. Those that are there already are left alone.
+    Import {
+        /// JSON objects, one a line, or CSV: rows of Supabase's `auth.users`, records of `PocketBase`, or the fields of the
+        /// admin API. `-` reads standard input.
+        file: String,
+    },
     /// List accounts, newest first.
     List {
         /// Fifty are on a page.
@@ -68,6 +112,48 @@ async fn act(running: &Running, action: Action, ui: Ui) -> Result<(), CliError> 
     match action {
         Action::Add { email, password } => add(running, email, password, ui).await,
         Action::Remove { who, yes } => remove(running, &who, yes, ui).await,
+        Action::Ban { who, duration } => {
+            let user = auth::ban_user(running.auth(), &who, &duration, &operator()).await;
+            changed(&user.map_err(refused)?, "banned", ui);
+            Ok(())
+        }
+        Action::Unban { who } => {
+            let user = auth::ban_user(running.auth(), &who, "none", &operator()).await;
+            changed(&user.map_err(refused)?, "not banned any more:", ui);
+            Ok(())
+        }
+        Action::SetPassword { who, password } => set_password(running, &who, password, ui).await,
+        Action::SetRole { who, role } => {
+            let user = auth::set_role(running.auth(), &who, role, &operator()).await;
+            changed(&user.map_err(refused)?, "changed", ui);
+            Ok(())
+        }
+        Action::Logout { who } => {
+            let ended = auth::log_out_user(running.auth(), &who, &operator()).await;
+            let ended = ended.map_err(refused)?;
+            if ui.json {
+                ui.json(&serde_json::json!({ "revoked": ended }));
+            } else {
+                ui.data(ended);
+            }
+            ui.done(format_args!("ended {ended} sessions of {who}"), None);
+            Ok(())
+        }
+        Action::MintToken { who } => {
+            let session = auth::mint_token(running.auth(), &who, &operator()).await;
+            let session = session.map_err(refused)?;
+            if ui.json {
+                ui.json(&session);
+            } else {
+                ui.data(&session.access_token);
+            }
+            ui.say(format_args!(
+                "valid for {} seconds; `sb user logout` ends the session",
+                session.expires_in
+            ));
+            Ok(())
+        }
+        Action::Import { file } => super::user_import::run(running, &file, &operator(), ui).await,
         Action::List { page, filter } => {
             list(
                 running,
@@ -75,6 +161,7 @@ async fn act(running: &Running, action: Action, ui: Ui) -> Result<(), CliError> 
                     page,
                     per_page: PER_PAGE,
                     filter,
+                    ..ListUsers::default()
                 },
                 ui,
             )
@@ -121,6 +208,53 @@ async fn add(
         ""
     };
     ui.done(format_args!("added {}{note}", user.email), None);
+    Ok(())
+}
+
+/// Prints an account that was changed.
+fn changed(user: &User, how: &str, ui: Ui) {
+    if ui.json {
+        ui.json(user);
+    } else {
+        ui.data(user.id);
+    }
+    ui.done(format_args!("{how} {}", name(user)), None);
+}
+
+async fn set_password(
+    running: &Running,
+    who: &str,
+    password: Option<String>,
+    ui: Ui,
+) -> Result<(), CliError> {
+    let given = match password.as_deref() {
+        Some("-") => Some(from_stdin()?),
+        _ => password,
+    };
+    let made = given.is_none().then(random_token::<18>);
+    let new = given.or_else(|| made.clone()).unwrap_or_default();
+    let user = auth::set_password(running.auth(), who, new, &operator())
+        .await
+        .map_err(refused)?;
+    if ui.json {
+        let mut value = serde_json::to_value(&user).map_err(CliError::failed)?;
+        if let Some(password) = &made {
+            value["password"] = password.as_str().into();
+        }
+        ui.json(&value);
+    } else {
+        ui.data(user.id);
+        if let Some(password) = &made {
+            ui.data(password);
+        }
+    }
+    ui.done(
+        format_args!(
+            "{} has a new password, and its sessions have ended",
+            name(&user)
+        ),
+        None,
+    );
     Ok(())
 }
 
@@ -211,11 +345,9 @@ fn operator() -> Client {
 }
 
 fn name(user: &User) -> String {
-    [&user.email, &user.phone]
-        .into_iter()
-        .find(|text| !text.is_empty())
-        .cloned()
-        .unwrap_or_else(|| user.id.to_string())
+    let names = [Some(&user.email), Some(&user.phone), user.username.as_ref()];
+    let mut named = names.into_iter().flatten().filter(|text| !text.is_empty());
+    named.next().cloned().unwrap_or_else(|| user.id.to_string())
 }
 
 fn refused(error: AuthError) -> CliError {
@@ -224,7 +356,7 @@ fn refused(error: AuthError) -> CliError {
             CliError::failed(error).next("sb user list")
         }
         AuthError::Invalid(_) | AuthError::WeakPassword { .. } => {
-            CliError::new(Exit::Usage, error).next("sb user add --help")
+            CliError::new(Exit::Usage, error).next("sb user --help")
         }
         other => CliError::failed(other),
     }

@@ -19,8 +19,8 @@ use std::sync::{Arc, RwLock};
 pub use secret::Secret;
 use section::{Effective, Field, Layers, Origin, Raw};
 pub use sections::{
-    Algorithm, Auth, CronBackend, Database, DefaultGrants, Jobs, Jwt, Linking, Log, LogFormat,
-    Mail, MailBackend, Outbound, Rest, Security, Server, Stack, VerifyGet,
+    Algorithm, Auth, CronBackend, Database, DefaultGrants, InstantRevocation, Jobs, Jwt, Linking,
+    Log, LogFormat, Mail, MailBackend, Outbound, Rest, Security, Server, Stack, VerifyGet,
 };
 
 /// Every effective setting.
@@ -288,6 +288,12 @@ impl Config {
             problems.push(
                 "auth.access_token_ttl and auth.refresh_token_ttl must be at least 1 second"
                     .to_owned(),
+            );
+        }
+        let role = &self.auth.default_role;
+        if role == "service_role" || !self.db.allowed_roles.contains(role) {
+            problems.push(
+                "auth.default_role must be one of db.allowed_roles and not service_role".to_owned(),
             );
         }
         if self.jobs.concurrency == 0

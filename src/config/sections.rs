@@ -73,7 +73,7 @@ section! {
         /// Milliseconds a statement may run; 0 means no limit.
         statement_timeout_ms: u64 = 30_000, "DB_STATEMENT_TIMEOUT_MS";
         /// Roles a token may name.
-        allowed_roles: Vec<String> = vec!["anon".to_owned(), "authenticated".to_owned(), "service_role".to_owned()], "DB_ALLOWED_ROLES";
+        allowed_roles: Vec<String> = vec!["anon".to_owned(), "authenticated".to_owned(), "service_role".to_owned(), "guest".to_owned()], "DB_ALLOWED_ROLES";
         /// What the API roles may do with new tables: "supabase" or "none".
         default_grants: DefaultGrants = DefaultGrants::Supabase, "DB_DEFAULT_GRANTS";
         /// Password of the role `authenticator`, with which PostgREST and `sb` connect. Default: derived from the master key.
@@ -143,6 +143,18 @@ words! {
     }
 }
 
+words! {
+    /// Which requests of PostgREST look at the session of their token.
+    InstantRevocation {
+        /// None.
+        Off = "off",
+        /// Those that may change something.
+        Mutations = "mutations",
+        /// All.
+        All = "all",
+    }
+}
+
 section! {
     /// Accounts and sessions.
     Auth in "auth" {
@@ -152,6 +164,20 @@ section! {
         [live] refresh_token_ttl: u64 = 2_592_000, "REFRESH_TOKEN_TTL";
         /// Seconds within which concurrent refreshes with one token all get the same successor.
         [live] refresh_token_reuse_interval: u64 = 10, "REFRESH_TOKEN_REUSE_INTERVAL";
+        /// Seconds after which a session ends although it is used; 0: never.
+        [live] sessions_timebox: u64 = 0, "AUTH_SESSIONS_TIMEBOX";
+        /// Seconds without a refresh after which a session ends; 0: when its refresh token expires.
+        [live] sessions_inactivity_timeout: u64 = 0, "AUTH_SESSIONS_INACTIVITY_TIMEOUT";
+        /// A sign-in ends the user's other sessions.
+        [live] sessions_single_per_user: bool = false, "AUTH_SESSIONS_SINGLE_PER_USER";
+        /// Which requests of PostgREST are refused at once (401) when the session of their token was ended or its user is banned: "off", "mutations" or "all". Otherwise they are good until the access token expires.
+        instant_revocation: InstantRevocation = InstantRevocation::Off, "AUTH_INSTANT_REVOCATION";
+        /// Postgres role of new accounts: "authenticated", or "guest" where an admin has to trust them first. One of `db.allowed_roles`, not service_role.
+        [live] default_role: String = "authenticated".to_owned(), "AUTH_DEFAULT_ROLE";
+        /// Accounts may have a user name and sign in with it, also without an address.
+        [live] usernames_enabled: bool = false, "AUTH_USERNAMES_ENABLED";
+        /// Everybody may ask for the id of a user name: `GET /users/{username}`.
+        [live] profile_lookup: bool = false, "AUTH_PROFILE_LOOKUP";
         /// Sign-ups give no session until the address is confirmed.
         [live] require_email_confirmation: bool = false, "AUTH_REQUIRE_EMAIL_CONFIRMATION";
         /// Nobody can sign up; accounts come from the admin API.

@@ -1,7 +1,5 @@
 //! The job `sb.retention`: removes what nobody needs any more. An hourly schedule of the program enqueues it.
 
-use std::time::Duration;
-
 use serde_json::{Map, Value, json};
 
 use super::cron::{Overlap, Schedule};
@@ -31,14 +29,16 @@ async fn run(context: &JobContext, config: &Config) -> JobResult {
     let db = context.db.jobs().connection().await?;
     let jobs = &config.jobs;
     queries::maintain(&db, jobs.history_days.into(), jobs.dead_days.into()).await?;
-    let days = (
-        jobs.history_days.into(),
-        config.auth.audit_retention_days.into(),
-    );
-    let session_idle = Duration::from_secs(config.auth.refresh_token_ttl);
+    let auth = &config.auth;
+    let session_idle = match auth.sessions_inactivity_timeout {
+        0 => auth.refresh_token_ttl,
+        seconds => seconds.min(auth.refresh_token_ttl),
+    };
+    let sessions = (session_idle, auth.sessions_timebox);
     let mut removed = Map::new();
     loop {
-        let portion = cron::prune(&db, days, session_idle, PORTION).await?;
+        let portion =
+            cron::remove_expired(&db, jobs.history_days.into(), sessions, PORTION).await?;
         let mut more = false;
         for (kind, count) in portion {
             more |= count >= PORTION.into();

@@ -89,16 +89,22 @@ async fn follow(keys: Keys, db: Db, master: MasterKey, mut notices: broadcast::R
             notices.try_recv(),
             Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed)
         ) {}
-        let set = load_until_it_works(&db, &master, &keys.set()).await;
+        let set = load_until_it_works(&db, &master, &keys).await;
         looked = Instant::now();
         swap(&keys, set).await;
     }
 }
 
 /// The keys we have stay in force meanwhile.
-async fn load_until_it_works(db: &Db, master: &MasterKey, current: &KeySet) -> KeySet {
+async fn load_until_it_works(db: &Db, master: &MasterKey, keys: &Keys) -> KeySet {
+    let load = async || {
+        let connection = db.auth().connection().await?;
+        keys.secrets().load(&connection, master).await?;
+        drop(connection);
+        load_beside(db, master, &keys.set()).await
+    };
     loop {
-        match load_beside(db, master, current).await {
+        match load().await {
             Ok(set) => return set,
             Err(error) => {
                 tracing::warn!(error = %error, "the signing keys could not be read again");

@@ -53,6 +53,7 @@ pub async fn init(
             )
             .await?;
         }
+        super::secrets::init(connection, master, clock.now()).await?;
         queries::publish(connection).await?;
         let active = queries::active_key(connection).await?;
         active.map(|key| key.kid).ok_or(KeysError::NoActiveKey)

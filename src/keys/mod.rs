@@ -18,6 +18,7 @@ mod legacy;
 pub mod manage;
 mod master;
 mod queries;
+pub mod secrets;
 mod token;
 mod verified;
 
@@ -33,6 +34,7 @@ pub use api_keys::{ApiKeyKind, create_api_key, list_api_keys, mint_api_jwt, revo
 pub(crate) use authenticate::is_opaque;
 pub use dev_keys::DevKeys;
 pub use master::MasterKey;
+pub use secrets::Secrets;
 pub use token::TokenError;
 
 use crate::clock::Clock;
@@ -55,6 +57,7 @@ pub struct Keys(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     set: RwLock<KeySet>,
+    secrets: Secrets,
     role_tokens: Mutex<HashMap<String, RoleToken>>,
     newer_wanted: tokio::sync::Notify,
     config: config::Handle,
@@ -224,6 +227,9 @@ impl Keys {
         lifecycle: &Lifecycle,
     ) -> Result<Self, KeysError> {
         let keys = Self::with_set(follow::load(db, &master).await?, clock, config);
+        keys.secrets()
+            .load(&db.auth().connection().await?, &master)
+            .await?;
         follow::start(&keys, db.clone(), master, listener.clone(), lifecycle);
         Ok(keys)
     }
@@ -231,11 +237,17 @@ impl Keys {
     fn with_set(set: KeySet, clock: Clock, config: config::Handle) -> Self {
         Self(Arc::new(Inner {
             set: RwLock::new(set),
+            secrets: Secrets::default(),
             role_tokens: Mutex::default(),
             newer_wanted: tokio::sync::Notify::new(),
             config,
             clock,
         }))
+    }
+
+    /// The symmetric secrets in force.
+    pub fn secrets(&self) -> &Secrets {
+        &self.0.secrets
     }
 
     /// Signs `claims` as they are with the active key.

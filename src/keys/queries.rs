@@ -1,8 +1,9 @@
-//! All SQL on `auth.signing_keys` and `auth.api_keys`.
+//! All SQL on `auth.signing_keys`, `auth.api_keys` and `auth.secrets`.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::secrets::{SecretInfo, SecretRow};
 use super::{ApiKey, KeyStatus, SigningKey};
 use crate::db::{Connection, DbError, Row, SystemConnection};
 
@@ -289,5 +290,125 @@ pub(super) async fn list_api_keys(connection: &Connection) -> Result<Vec<ApiKey>
             created_at: row.get("created_at"),
             revoked_at: row.get("revoked_at"),
         })
+        .collect())
+}
+
+/// Every secret that verifies, standby ones too.
+pub(super) async fn usable_secrets(
+    connection: &SystemConnection,
+) -> Result<Vec<SecretRow>, DbError> {
+    let sql = "
+        select family
+             , kid
+             , status = 'active' as is_active
+             , secret
+          from auth.secrets
+         where status <> 'revoked'";
+    let rows = connection.query(sql, &[]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| SecretRow {
+            family: row.get("family"),
+            kid: row.get("kid"),
+            is_active: row.get("is_active"),
+            secret: row.get("secret"),
+        })
+        .collect())
+}
+
+pub(super) async fn list_secrets(connection: &Connection) -> Result<Vec<SecretInfo>, DbError> {
+    let sql = "
+        select family
+             , kid
+             , status
+             , created_at
+             , activated_at
+             , retired_at
+          from auth.secrets
+         order by family, created_at, kid";
+    let rows = connection.query(sql, &[]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| SecretInfo {
+            family: row.get("family"),
+            kid: row.get("kid"),
+            status: KeyStatus::parse(row.get("status")),
+            created_at: row.get("created_at"),
+            activated_at: row.get("activated_at"),
+            retired_at: row.get("retired_at"),
+        })
+        .collect())
+}
+
+pub(super) async fn insert_secret(
+    connection: &Connection,
+    (family, kid): (&str, &str),
+    status: KeyStatus,
+    (sealed, now): (&[u8], DateTime<Utc>),
+) -> Result<(), DbError> {
+    let sql = "
+        insert into auth.secrets
+             ( family, kid, status, secret, created_at, activated_at )
+        values ( $1, $2, $3, $4, $5, $6 )";
+    let activated_at = (status == KeyStatus::Active).then_some(now);
+    connection
+        .execute(
+            sql,
+            &[
+                &family,
+                &kid,
+                &status.as_str(),
+                &sealed,
+                &now,
+                &activated_at,
+            ],
+        )
+        .await
+        .map(drop)
+}
+
+/// Whether there was such a secret; the one that signed is retired then.
+pub(super) async fn activate_secret(
+    connection: &Connection,
+    (family, kid): (&str, &str),
+    now: DateTime<Utc>,
+) -> Result<bool, DbError> {
+    let retire = "
+        update auth.secrets
+           set status = 'previous'
+             , retired_at = $3
+         where family = $1
+           and kid <> $2
+           and status = 'active'";
+    connection.execute(retire, &[&family, &kid, &now]).await?;
+    let sql = "
+        update auth.secrets
+           set status = 'active'
+             , activated_at = $3
+             , retired_at = null
+         where family = $1
+           and kid = $2
+           and status <> 'revoked'";
+    Ok(connection.execute(sql, &[&family, &kid, &now]).await? == 1)
+}
+
+pub(super) async fn prune_secrets(
+    connection: &Connection,
+    family: Option<&str>,
+    before: DateTime<Utc>,
+) -> Result<Vec<(String, String)>, DbError> {
+    let sql = "
+        update auth.secrets
+           set status = 'revoked'
+             , secret = null
+         where status = 'previous'
+           and retired_at <= $2
+           and ($1::text is null or family = $1)
+        returning family
+             , kid";
+    let rows = connection.query(sql, &[&family, &before]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| (row.get("family"), row.get("kid")))
         .collect())
 }

@@ -23,6 +23,7 @@ mod reference;
 mod rest;
 mod schema;
 mod scratch;
+mod secrets;
 mod stack;
 mod support;
 mod tidy;

@@ -154,9 +154,10 @@ async fn with_password(
     let new = NewUser {
         id: Uuid::new_v4(),
         aud: &config.jwt.aud,
-        role: "authenticated",
+        role: &config.auth.default_role,
         email: Some(email.as_str()),
         phone: None,
+        username: None,
         password_hash: Some(&hash),
         email_confirmed: false,
         phone_confirmed: false,

@@ -120,9 +120,10 @@ pub(in crate::auth) async fn without_password(
     let new = NewUser {
         id: Uuid::new_v4(),
         aud: &config.jwt.aud,
-        role: "authenticated",
+        role: &config.auth.default_role,
         email: Some(email.as_str()),
         phone: None,
+        username: None,
         password_hash: None,
         email_confirmed: false,
         phone_confirmed: false,

@@ -210,9 +210,10 @@ async fn create(
     let new = NewUser {
         id: Uuid::new_v4(),
         aud: &config.jwt.aud,
-        role: "authenticated",
+        role: &config.auth.default_role,
         email: profile.email.as_ref().map(|email| email.as_str()),
         phone: None,
+        username: None,
         password_hash: None,
         email_confirmed: profile.email.is_some() && !must_confirm,
         phone_confirmed: false,

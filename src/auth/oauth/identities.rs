@@ -17,13 +17,13 @@ use crate::error::ErrorCode;
 /// be possible.
 ///
 /// # Errors
-/// [`ErrorCode::ManualLinkingDisabled`], and those of a bearer whose session has ended.
+/// [`ErrorCode::ManualLinkingDisabled`], and those of [`user::trusted_user`].
 pub(super) async fn linking_user(auth: &Auth, bearer: Bearer<'_>) -> Result<Uuid, AuthError> {
     let settings = &auth.config().auth;
     if !settings.manual_linking && settings.linking != Linking::Ask {
         return Err(DISABLED);
     }
-    Ok(user::current_user(auth, bearer).await?.id)
+    Ok(user::trusted_user(auth, bearer).await?.id)
 }
 
 const DISABLED: AuthError = AuthError::Refused(
@@ -36,7 +36,8 @@ const DISABLED: AuthError = AuthError::Refused(
 ///
 /// # Errors
 /// [`ErrorCode::ManualLinkingDisabled`], [`ErrorCode::IdentityNotFound`],
-/// [`ErrorCode::SingleIdentityNotDeletable`], [`ErrorCode::EmailConflictIdentityNotDeletable`].
+/// [`ErrorCode::SingleIdentityNotDeletable`], [`ErrorCode::EmailConflictIdentityNotDeletable`], and those of
+/// [`user::trusted_user`].
 pub(super) async fn unlink(
     auth: &Auth,
     bearer: Bearer<'_>,
@@ -46,7 +47,7 @@ pub(super) async fn unlink(
     if !auth.config().auth.manual_linking {
         return Err(DISABLED);
     }
-    let user_id = user::current_user(auth, bearer).await?.id;
+    let user_id = user::trusted_user(auth, bearer).await?.id;
     let tx = auth.db().auth().begin().await?;
     let unlinked = unlink_in(auth, &tx, (user_id, identity_id), client).await;
     tx.finish(unlinked).await

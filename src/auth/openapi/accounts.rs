@@ -31,6 +31,7 @@ fn sign_up() -> Operation {
             [
                 ("email", text()),
                 ("phone", text()),
+                ("username", text()),
                 ("password", text()),
                 ("data", any_object()),
                 ("channel", one_of(&["sms", "whatsapp"])),
@@ -64,6 +65,7 @@ fn token() -> Operation {
             [
                 ("email", text()),
                 ("phone", text()),
+                ("username", text()),
                 ("password", text()),
                 ("refresh_token", text()),
                 ("auth_code", text()),

@@ -36,6 +36,7 @@ pub(super) fn operations() -> Vec<Operation> {
 
 /// What a write of an account is refused with.
 const SAVING: &[ErrorCode] = &[
+    ErrorCode::UserAlreadyExists,
     ErrorCode::EmailExists,
     ErrorCode::PhoneExists,
     ErrorCode::Conflict,
@@ -48,6 +49,9 @@ fn list_users() -> Operation {
         .service()
         .paged()
         .query("filter", text())
+        .query("email", text())
+        .query("phone", text())
+        .query("sort", text())
         .json(200, page)
 }
 
@@ -58,6 +62,7 @@ fn account() -> Value {
             ("id", uuid()),
             ("email", text()),
             ("phone", text()),
+            ("username", text()),
             ("password", text()),
             ("password_hash", text()),
             ("email_confirm", boolean()),

@@ -12,6 +12,7 @@ mod meta;
 mod mfa;
 mod providers;
 mod schemas;
+mod sessions;
 
 use std::sync::LazyLock;
 
@@ -28,6 +29,7 @@ const TOPICS: &[Topic] = &[
     ("Mails", mail::operations),
     ("Identity providers", providers::operations),
     ("Second factors and passkeys", mfa::operations),
+    ("Sessions and the audit log", sessions::operations),
     ("Administration", admin::operations),
     ("About the service", meta::operations),
 ];

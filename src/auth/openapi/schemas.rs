@@ -130,6 +130,7 @@ fn user() -> Value {
             ("banned_until", time()),
             ("deleted_at", time()),
             ("factors", list(reference("Factor"))),
+            ("username", text()),
         ],
     )
 }

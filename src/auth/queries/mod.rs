@@ -39,6 +39,7 @@ macro_rules! user_columns {
             banned_until!(),
             "
        , u.deleted_at
+       , u.username
        , u.is_anonymous
        , u.factors"
         )
@@ -58,6 +59,7 @@ macro_rules! identity_columns {
     };
 }
 
+mod audit;
 mod email;
 mod flow_state;
 mod limits;
@@ -66,13 +68,20 @@ pub(super) mod oauth;
 mod one_time_tokens;
 pub(super) mod passkeys;
 mod refresh;
+mod revocation;
 mod rows;
 mod session;
+mod sessions;
 mod user;
+mod username;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+pub(super) use audit::{
+    add_seal, anchor, count_entries, count_own_entries, count_uncovered, covered_by, last_old_seal,
+    list_entries, list_own_entries, lock_head, log_sampled, prune, seals_after, unsealed,
+};
 pub(super) use email::{
     CURRENT_CONFIRMED, NEW_CONFIRMED, begin_email_change, confirm_email, confirm_half,
     find_session_start, finish_email_change, read_email_change, remove_unconfirmed_password,
@@ -89,16 +98,19 @@ pub(super) use one_time_tokens::{
     FoundToken, TokenRow, burn_tokens, take_token_by_hash, take_token_by_id, try_codes, write_token,
 };
 pub(super) use refresh::{RefreshLimits, Refreshed, refresh};
+pub(super) use revocation::publish_revocation;
 pub(super) use session::{
-    Scope, SignIn, Within, end_sessions, find_session_user, insert_session, mark_seen, sign_in,
-    sign_out, stamp_sign_in,
+    Scope, SignIn, Within, displace_sessions, end_sessions, find_session_user, insert_session,
+    mark_seen, sign_in, sign_out, stamp_sign_in,
 };
+pub(super) use sessions::{LiveWithin, end_session, list_sessions};
 pub(super) use user::{
-    Credentials, Device, LiveSession, NewUser, UserChange, count_users, delete_user,
-    find_credentials, find_credentials_by_email, find_credentials_by_phone, find_user,
-    find_user_in, insert_user, list_users, read_user, soft_delete_user, update_user,
-    write_identity,
+    Credentials, Device, LiveSession, NewUser, UserChange, Wanted, count_users, delete_user,
+    find_credentials, find_credentials_by_email, find_credentials_by_phone,
+    find_credentials_by_username, find_user, find_user_in, import_user, insert_user, list_users,
+    read_user, replace_hash, soft_delete_user, update_user, write_identity,
 };
+pub(super) use username::find_profile;
 
 use super::model::Client;
 use crate::db::{DbError, Tx};

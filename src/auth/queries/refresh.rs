@@ -6,13 +6,18 @@ use uuid::Uuid;
 use super::ip_text;
 use super::rows::users;
 use crate::auth::model::{Client, Session, User};
-use crate::db::{DbError, Row, SystemConnection};
+use crate::db::{DbError, Row, SystemConnection, ToSql};
 
 /// How long what is accepted at a refresh.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::auth) struct RefreshLimits {
+    /// Unused for longer, a session is over.
     pub(in crate::auth) ttl: TimeDelta,
     pub(in crate::auth) reuse_interval: TimeDelta,
+    /// Older sessions are over.
+    pub(in crate::auth) age: TimeDelta,
+    /// Only the newest session of a user may go on.
+    pub(in crate::auth) newest_only: bool,
 }
 
 /// What became of a refresh.
@@ -38,8 +43,10 @@ pub(in crate::auth) enum Refreshed {
 /// The commit does not wait for the disk. Should Postgres crash within the moment, the session is where it was before
 /// and the client's token is ahead of it. Its MAC says that it was ours to give, so it is taken for the current one; the
 /// same holds after a failover to a replica that was behind.
-const ROTATE: &str = concat!(
-    "
+macro_rules! rotate {
+    ($further:literal) => {
+        concat!(
+            "
     with c as materialized (
       select set_config('synchronous_commit', 'off', true)
     ), s as (
@@ -58,24 +65,43 @@ const ROTATE: &str = concat!(
          and u.id = s.user_id
          and (s.not_after is null or s.not_after > $3)
          and coalesce(s.refreshed_at, s.created_at) > $4
-         and (u.banned_until is null or u.banned_until <= $3)
+         and s.created_at > $7
+         and (u.banned_until is null or u.banned_until <= $3)",
+            $further,
+            "
       returning ",
-    user_columns!(),
-    "
+            user_columns!(),
+            "
            , s.aal
            , s.amr
     )
     select ",
-    user_columns!(),
-    "
+            user_columns!(),
+            "
          , u.aal
          , u.amr
          , ",
-    identity_columns!(),
-    "
+            identity_columns!(),
+            "
       from s u
       left join auth.identities i
         on i.user_id = u.id"
+        )
+    };
+}
+
+const ROTATE: &str = rotate!("");
+
+/// The same where a user has one session: a text of its own, so that it costs nothing where the setting is off.
+const ROTATE_NEWEST: &str = rotate!(
+    "
+         and not exists (
+           select
+             from auth.sessions n
+            where n.user_id = s.user_id
+              and n.created_at > s.created_at
+              and n.oauth_client_id is not distinct from s.oauth_client_id
+         )"
 );
 
 /// All other cases, decided and acted on under the row's lock: a caller that waited for another sees what that one wrote.
@@ -97,6 +123,7 @@ const DECIDE: &str = concat!(
            , s.refresh_token_counter
            , s.refresh_token_seen
            , s.refresh_token_reuse_count
+           , s.oauth_client_id
         from auth.sessions s
        where s.id = $1
          for update
@@ -111,6 +138,14 @@ const DECIDE: &str = concat!(
                when u.banned_until > $3 then 'banned'
                when s.not_after <= $3 then 'expired'
                when coalesce(s.refreshed_at, s.created_at) <= $4 then 'expired'
+               when s.created_at <= $8 then 'expired'
+               when $9 and exists (
+                 select
+                   from auth.sessions n
+                  where n.user_id = s.user_id
+                    and n.created_at > s.created_at
+                    and n.oauth_client_id is not distinct from s.oauth_client_id
+               ) then 'displaced'
                when s.refresh_token_counter <= $2 then 'current'
                when s.refresh_token_counter = $2 + 2
                 and s.refreshed_at >= $5
@@ -137,7 +172,7 @@ const DECIDE: &str = concat!(
       delete from auth.sessions s
        using u
        where s.id = u.session_id
-         and u.outcome = 'reused'
+         and u.outcome in ('reused', 'displaced')
     ), logged as (
       insert into auth.audit_log_entries
         (payload, created_at, ip_address)
@@ -195,11 +230,23 @@ async fn rotate(
     now: DateTime<Utc>,
     client: &Client,
 ) -> Result<Option<Refreshed>, DbError> {
-    let expired = now - limits.ttl;
+    let (unused_since, older_than) = (now - limits.ttl, now - limits.age);
     let (ip, agent) = (&client.ip, &client.user_agent);
-    let rows = db
-        .query(ROTATE, &[&session_id, &counter, &now, &expired, ip, agent])
-        .await?;
+    let sql = if limits.newest_only {
+        ROTATE_NEWEST
+    } else {
+        ROTATE
+    };
+    let params: [&(dyn ToSql + Sync); 7] = [
+        &session_id,
+        &counter,
+        &now,
+        &unused_since,
+        ip,
+        agent,
+        &older_than,
+    ];
+    let rows = db.query(sql, &params).await?;
     Ok(rows
         .first()
         .map(|row| current(row, &rows, (session_id, counter + 1))))
@@ -224,6 +271,8 @@ async fn decide(
                 &(now - limits.reuse_interval),
                 &(now - TimeDelta::hours(24)),
                 &ip_text(client),
+                &(now - limits.age),
+                &limits.newest_only,
             ],
         )
         .await?;
@@ -233,7 +282,7 @@ async fn decide(
     Ok(match row.get("outcome") {
         "current" => None,
         "banned" => Some(Refreshed::Banned),
-        "expired" => Some(Refreshed::Expired),
+        "expired" | "displaced" => Some(Refreshed::Expired),
         "reused" => Some(Refreshed::Reused),
         "outdated" => Some(Refreshed::Outdated),
         // Repeated or recovered: the token the session has already.

@@ -63,6 +63,7 @@ fn user(row: &Row, id: Uuid) -> User {
         updated_at: time("updated_at").unwrap_or_default(),
         banned_until: time("banned_until"),
         deleted_at: time("deleted_at"),
+        username: row.get("username"),
         is_anonymous: row.get("is_anonymous"),
     }
 }

@@ -17,6 +17,8 @@ pub(in crate::auth) struct SignIn<'a> {
     pub(in crate::auth) audit: &'a Value,
     /// Whose failures are forgotten now.
     pub(in crate::auth) attempt: Option<&'a AttemptKey>,
+    /// The user's other sessions end.
+    pub(in crate::auth) is_only_session: bool,
     pub(in crate::auth) at: DateTime<Utc>,
 }
 
@@ -53,6 +55,12 @@ pub(in crate::auth) async fn sign_in(
         (id, user_id, created_at, updated_at, aal, amr, ip, user_agent)
       select $4, u.id, $3, $3, $5, $6, $7, $8
         from u
+    ), displaced as (
+      delete from auth.sessions s
+       using u
+       where $14
+         and s.user_id = u.id
+         and s.oauth_client_id is null
     ), logged as (
       insert into auth.audit_log_entries
         (payload, created_at, ip_address)
@@ -75,7 +83,7 @@ pub(in crate::auth) async fn sign_in(
         on i.user_id = u.id"
     );
     let (session, client) = (new.session, new.client);
-    let params: [&(dyn ToSql + Sync); 13] = [
+    let params: [&(dyn ToSql + Sync); 14] = [
         &user_id,
         &checked_hash,
         &new.at,
@@ -89,6 +97,7 @@ pub(in crate::auth) async fn sign_in(
         &new.attempt.map(|attempt| &attempt.account),
         &new.attempt.map(|attempt| &attempt.device),
         &matches!(within, Within::Transaction(_)),
+        &new.is_only_session,
     ];
     let rows = match within {
         Within::Statement(connection) => connection.query(sql, &params).await,
@@ -250,4 +259,18 @@ pub(in crate::auth) async fn end_sessions(
      where s.user_id = $1
        and s.id is distinct from $2";
     tx.execute(sql, &[&user_id, &kept]).await
+}
+
+/// Ends the sessions that a user's new one takes the place of.
+pub(in crate::auth) async fn displace_sessions(
+    tx: &Tx,
+    user_id: Uuid,
+    newest: Uuid,
+) -> Result<u64, DbError> {
+    let sql = "
+    delete from auth.sessions s
+     where s.user_id = $1
+       and s.id <> $2
+       and s.oauth_client_id is null";
+    tx.execute(sql, &[&user_id, &newest]).await
 }

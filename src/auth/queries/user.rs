@@ -8,7 +8,9 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::rows::users;
+use crate::auth::admin::SortField;
 use crate::auth::duration::Ban;
+use crate::auth::import::Times;
 use crate::auth::model::User;
 use crate::db::{DbError, Row, SystemConnection, Tx};
 
@@ -129,12 +131,12 @@ macro_rules! credential_columns {
     () => {
         concat!(
             "u.id
-       , coalesce(u.email, u.phone, '') as name
+       , coalesce(u.email, u.phone, u.username, '') as name
        , u.encrypted_password
        , ",
             banned_until!(),
             "
-       , u.confirmed_at is not null as is_confirmed"
+       , (u.confirmed_at is not null or u.email is null and u.phone is null) as is_confirmed"
         )
     };
 }
@@ -179,6 +181,27 @@ pub(in crate::auth) async fn find_credentials_by_phone(
        and not u.is_sso_user"
     );
     find_by(db, sql, phone, device).await
+}
+
+/// The account with a user name.
+pub(in crate::auth) async fn find_credentials_by_username(
+    db: &SystemConnection,
+    username: &str,
+    device: Option<Device>,
+) -> Result<Option<Credentials>, DbError> {
+    let sql = concat!(
+        "
+    select ",
+        credential_columns!(),
+        "
+       , ",
+        is_known_device!(),
+        "
+      from auth.users u
+     where u.username = $1
+       and not u.is_sso_user"
+    );
+    find_by(db, sql, username, device).await
 }
 
 async fn find_by(
@@ -239,6 +262,7 @@ pub(in crate::auth) struct NewUser<'a> {
     pub(in crate::auth) role: &'a str,
     pub(in crate::auth) email: Option<&'a str>,
     pub(in crate::auth) phone: Option<&'a str>,
+    pub(in crate::auth) username: Option<&'a str>,
     pub(in crate::auth) password_hash: Option<&'a str>,
     pub(in crate::auth) email_confirmed: bool,
     pub(in crate::auth) phone_confirmed: bool,
@@ -254,10 +278,10 @@ pub(in crate::auth) async fn insert_user(tx: &Tx, new: &NewUser<'_>) -> Result<u
     let sql = "
     insert into auth.users
       ( instance_id, id, aud, role, email, phone, encrypted_password, email_confirmed_at, phone_confirmed_at
-      , raw_app_meta_data, raw_user_meta_data, banned_until, last_sign_in_at, created_at, updated_at )
+      , raw_app_meta_data, raw_user_meta_data, banned_until, last_sign_in_at, created_at, updated_at, username )
     values
       ( '00000000-0000-0000-0000-000000000000', $1, $2, $3, $4, $5, $6, $7, $8
-      , $9, $10, $11, $12, $13, $13 )";
+      , $9, $10, $11, $12, $13, $13, $14 )";
     let at = |condition: bool| condition.then_some(new.at);
     tx.execute(
         sql,
@@ -274,6 +298,44 @@ pub(in crate::auth) async fn insert_user(tx: &Tx, new: &NewUser<'_>) -> Result<u
             &new.user_metadata,
             &new.banned_until,
             &at(new.signs_in),
+            &new.at,
+            &new.username,
+        ],
+    )
+    .await
+}
+
+/// Inserts a user of elsewhere, with its times. Zero rows: it is there already, or its address, number or name is.
+pub(in crate::auth) async fn import_user(
+    tx: &Tx,
+    new: &NewUser<'_>,
+    times: &Times,
+) -> Result<u64, DbError> {
+    let sql = "
+    insert into auth.users
+      ( instance_id, id, aud, role, email, phone, username, encrypted_password, email_confirmed_at, phone_confirmed_at
+      , raw_app_meta_data, raw_user_meta_data, banned_until, last_sign_in_at, created_at, updated_at )
+    values
+      ( '00000000-0000-0000-0000-000000000000', $1, $2, $3, $4, $5, $6, $7, $8, $9
+      , $10, $11, $12, $13, $14, $15 )
+    on conflict do nothing";
+    tx.execute(
+        sql,
+        &[
+            &new.id,
+            &new.aud,
+            &new.role,
+            &new.email,
+            &new.phone,
+            &new.username,
+            &new.password_hash,
+            &times.email_confirmed_at,
+            &times.phone_confirmed_at,
+            &new.app_metadata,
+            &new.user_metadata,
+            &new.banned_until,
+            &times.last_sign_in_at,
+            &times.created_at,
             &new.at,
         ],
     )
@@ -303,6 +365,7 @@ pub(in crate::auth) async fn write_identity(
 pub(in crate::auth) struct UserChange<'a> {
     pub(in crate::auth) email: Option<&'a str>,
     pub(in crate::auth) phone: Option<&'a str>,
+    pub(in crate::auth) username: Option<&'a str>,
     pub(in crate::auth) password_hash: Option<&'a str>,
     pub(in crate::auth) email_confirmed: bool,
     pub(in crate::auth) phone_confirmed: bool,
@@ -346,6 +409,7 @@ pub(in crate::auth) async fn update_user(
          , role = coalesce($12, u.role)
          , aud = coalesce($13, u.aud)
          , banned_until = case when $14 then $15 else u.banned_until end
+         , username = coalesce($17, u.username)
          , updated_at = $6
      where u.id = $1
        and ($16::text is null or u.encrypted_password = $16)";
@@ -370,9 +434,24 @@ pub(in crate::auth) async fn update_user(
             &change.ban.is_some(),
             &change.ban.and_then(|ban| ban.until(at)),
             &change.checked_hash,
+            &change.username,
         ],
     )
     .await
+}
+
+/// Stores another hash of the same password.
+pub(in crate::auth) async fn replace_hash(
+    db: &SystemConnection,
+    user_id: Uuid,
+    (old, new): (&str, &str),
+) -> Result<u64, DbError> {
+    let sql = "
+    update auth.users u
+       set encrypted_password = $3
+     where u.id = $1
+       and u.encrypted_password = $2";
+    db.execute(sql, &[&user_id, &old, &new]).await
 }
 
 fn object((set, removed): &(Value, Vec<String>)) -> (Value, &[String]) {
@@ -415,6 +494,7 @@ pub(in crate::auth) async fn soft_delete_user(
     update auth.users u
        set email = null
          , phone = null
+         , username = null
          , email_change = null
          , phone_change = ''
          , encrypted_password = null
@@ -426,51 +506,97 @@ pub(in crate::auth) async fn soft_delete_user(
     tx.execute(sql, &[&user_id, &at]).await
 }
 
-/// A page of users, newest first, whose address or number contains `filter`.
-pub(in crate::auth) async fn list_users(
-    db: &SystemConnection,
-    filter: Option<&str>,
-    (limit, offset): (i64, i64),
-) -> Result<Vec<User>, DbError> {
-    let sql = concat!(
-        "
+/// `$1` part of an address, number or name; `$2`, `$3` whole ones.
+macro_rules! is_wanted {
+    () => {
+        "($1::text is null
+            or strpos(lower(u.email), lower($1)) > 0
+            or strpos(u.phone, $1) > 0
+            or strpos(u.username, lower($1)) > 0)
+           and ($2::text is null or lower(u.email) = $2)
+           and ($3::text is null or u.phone = $3)"
+    };
+}
+
+macro_rules! list_users {
+    ($order:literal) => {
+        concat!(
+            "
     select ",
-        user_columns!(),
-        "
+            user_columns!(),
+            "
          , ",
-        identity_columns!(),
-        "
+            identity_columns!(),
+            "
       from (
         select u.id
           from auth.users u
-         where $1::text is null
-            or strpos(lower(u.email), lower($1)) > 0
-            or strpos(u.phone, $1) > 0
-         order by u.created_at desc, u.id desc
-         limit $2
-        offset $3
+         where ",
+            is_wanted!(),
+            "
+         order by ",
+            $order,
+            "
+         limit $4
+        offset $5
       ) page
       join auth.users u
         on u.id = page.id
       left join auth.identities i
         on i.user_id = u.id
-     order by u.created_at desc, u.id desc"
-    );
-    let rows = db.query(sql, &[&filter, &limit, &offset]).await?;
+     order by ",
+            $order
+        )
+    };
+}
+
+/// Which users to list; what is `None` does not matter.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::auth) struct Wanted<'a> {
+    pub(in crate::auth) part: Option<&'a str>,
+    pub(in crate::auth) email: Option<&'a str>,
+    pub(in crate::auth) phone: Option<&'a str>,
+}
+
+/// A page of users.
+pub(in crate::auth) async fn list_users(
+    db: &SystemConnection,
+    wanted: Wanted<'_>,
+    (field, descending): (SortField, bool),
+    (limit, offset): (i64, i64),
+) -> Result<Vec<User>, DbError> {
+    let sql = match (field, descending) {
+        (SortField::CreatedAt, true) => list_users!("u.created_at desc, u.id desc"),
+        (SortField::CreatedAt, false) => list_users!("u.created_at, u.id"),
+        (SortField::UpdatedAt, true) => list_users!("u.updated_at desc, u.id desc"),
+        (SortField::UpdatedAt, false) => list_users!("u.updated_at, u.id"),
+        (SortField::LastSignInAt, true) => {
+            list_users!("u.last_sign_in_at desc nulls last, u.id desc")
+        }
+        (SortField::LastSignInAt, false) => list_users!("u.last_sign_in_at nulls first, u.id"),
+        (SortField::Email, true) => list_users!("lower(u.email) desc nulls last, u.id desc"),
+        (SortField::Email, false) => list_users!("lower(u.email) nulls last, u.id"),
+    };
+    let Wanted { part, email, phone } = wanted;
+    let rows = db
+        .query(sql, &[&part, &email, &phone, &limit, &offset])
+        .await?;
     Ok(users(&rows))
 }
 
 /// How many users [`list_users`] has on all pages.
 pub(in crate::auth) async fn count_users(
     db: &SystemConnection,
-    filter: Option<&str>,
+    wanted: Wanted<'_>,
 ) -> Result<i64, DbError> {
-    let sql = "
+    let sql = concat!(
+        "
     select count(*) as total
       from auth.users u
-     where $1::text is null
-        or strpos(lower(u.email), lower($1)) > 0
-        or strpos(u.phone, $1) > 0";
-    let row = db.query_one(sql, &[&filter]).await?;
+     where ",
+        is_wanted!()
+    );
+    let Wanted { part, email, phone } = wanted;
+    let row = db.query_one(sql, &[&part, &email, &phone]).await?;
     Ok(row.get("total"))
 }

@@ -1,13 +1,13 @@
 //! `/admin/users`, for the service key.
 
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::bearer::Service;
+use super::paging;
 use crate::auth::admin::{self, ListUsers, MAX_PER_PAGE, NewAccount};
 use crate::auth::model::{Client, User};
 use crate::auth::{Auth, AuthError};
@@ -57,12 +57,15 @@ pub(super) async fn delete(
     Ok(Json(json!({})))
 }
 
-/// Clients send `page=&per_page=` for the defaults.
+/// Clients send an empty text for what they leave out.
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
     page: Option<String>,
     per_page: Option<String>,
     filter: Option<String>,
+    email: Option<String>,
+    phone: Option<String>,
+    sort: Option<String>,
 }
 
 pub(super) async fn list(
@@ -70,92 +73,35 @@ pub(super) async fn list(
     State(auth): State<Auth>,
     Query(query): Query<ListQuery>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let list = ListUsers {
-        page: number(query.page.as_deref(), 1, u32::MAX)?,
-        per_page: number(query.per_page.as_deref(), 50, MAX_PER_PAGE)?,
-        filter: query.filter.filter(|filter| !filter.is_empty()),
-    };
+    let (list, others) = wanted(&query)?;
     let page = admin::list_users(&auth, &list).await?;
-    let headers = [
-        (
-            HeaderName::from_static("x-total-count"),
-            HeaderValue::from(page.total),
-        ),
-        (header::LINK, link(&list, page.total)),
-    ];
+    let paging = (list.page, list.per_page);
+    let headers = paging::headers("/admin/users", paging, &others, page.total);
     let body = json!({ "users": page.users, "aud": auth.config().jwt.aud });
     Ok((headers, Json(body)))
 }
 
-/// From 1 to `max`; larger numbers count as `max`.
-fn number(text: Option<&str>, default: u32, max: u32) -> Result<u32, AuthError> {
-    match text {
-        None | Some("") => Ok(default),
-        Some(text) => match text.parse::<u64>() {
-            Ok(value) if value > 0 => Ok(u32::try_from(value).map_or(max, |value| value.min(max))),
-            _ => Err(AuthError::Invalid(
-                "page and per_page must be positive numbers",
-            )),
-        },
-    }
-}
-
-/// `page` comes first and `rel` is quoted: the JavaScript client depends on both.
-fn link(wanted: &ListUsers, total: i64) -> HeaderValue {
-    let last = u32::try_from(total.max(1) - 1).unwrap_or(u32::MAX) / wanted.per_page + 1;
-    let filter = wanted.filter.as_ref().map_or_else(String::new, |filter| {
-        let text: String = url::form_urlencoded::byte_serialize(filter.as_bytes()).collect();
-        format!("&filter={text}")
-    });
-    let to = |page: u32, rel: &str| {
-        let per_page = wanted.per_page;
-        format!("</auth/v1/admin/users?page={page}&per_page={per_page}{filter}>; rel=\"{rel}\"")
+/// What to list, and the parameters that links to other pages repeat.
+fn wanted(query: &ListQuery) -> Result<(ListUsers, Vec<(&str, &str)>), AuthError> {
+    let given = [
+        ("filter", &query.filter),
+        ("email", &query.email),
+        ("phone", &query.phone),
+        ("sort", &query.sort),
+    ];
+    let others: Vec<(&str, &str)> = given
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.as_deref().filter(|text| !text.is_empty())?)))
+        .collect();
+    let defaults = ListUsers::default();
+    let sort = query.sort.as_deref().filter(|text| !text.is_empty());
+    let list = ListUsers {
+        page: paging::number(query.page.as_deref(), 1, u32::MAX)?,
+        per_page: paging::number(query.per_page.as_deref(), 50, MAX_PER_PAGE)?,
+        filter: query.filter.clone(),
+        email: query.email.clone(),
+        phone: query.phone.clone(),
+        sort: sort.map_or(Ok(defaults.sort), ListUsers::parse_sort)?,
     };
-    let mut links = Vec::new();
-    if wanted.page < last {
-        links.push(to(wanted.page + 1, "next"));
-    }
-    links.push(to(last, "last"));
-    HeaderValue::from_str(&links.join(", ")).expect("percent-encoded text is a header value")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn links_name_the_next_and_the_last_page() {
-        let list = |page, filter: Option<&str>| ListUsers {
-            page,
-            per_page: 2,
-            filter: filter.map(str::to_owned),
-        };
-        assert_eq!(
-            link(&list(1, None), 5),
-            "</auth/v1/admin/users?page=2&per_page=2>; rel=\"next\", </auth/v1/admin/users?page=3&per_page=2>; rel=\"last\""
-        );
-        assert_eq!(
-            link(&list(3, Some("a>,\r\n")), 5),
-            "</auth/v1/admin/users?page=3&per_page=2&filter=a%3E%2C%0D%0A>; rel=\"last\""
-        );
-        assert_eq!(
-            link(&list(1, None), 0),
-            "</auth/v1/admin/users?page=1&per_page=2>; rel=\"last\""
-        );
-    }
-
-    #[test]
-    fn numbers_have_bounds() {
-        for (text, expected) in [
-            (None, Some(50)),
-            (Some(""), Some(50)),
-            (Some("7"), Some(7)),
-            (Some("99999999999"), Some(1000)),
-            (Some("0"), None),
-            (Some("-1"), None),
-            (Some("x"), None),
-        ] {
-            assert_eq!(number(text, 50, 1000).ok(), expected, "{text:?}");
-        }
-    }
+    Ok((list, others))
 }

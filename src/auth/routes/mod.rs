@@ -1,11 +1,15 @@
 //! From HTTP to the services and back.
 
 mod admin_users;
+mod audit;
 pub(super) mod bearer;
 mod logout;
 mod mail;
 mod meta;
 mod openapi;
+mod paging;
+mod profiles;
+mod sessions;
 mod signup;
 mod token;
 mod user;
@@ -46,6 +50,9 @@ pub fn router(auth: Auth) -> Router {
         .merge(verify::routes())
         .merge(super::mfa::routes())
         .merge(super::passkeys::routes())
+        .merge(sessions::routes())
+        .merge(audit::routes())
+        .merge(profiles::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(version::layer))

@@ -16,6 +16,7 @@ use crate::http::{ApiError, Json, Query};
 pub(super) struct Body {
     email: Option<String>,
     phone: Option<String>,
+    username: Option<String>,
     password: Option<String>,
     data: Option<Value>,
     redirect_url: Option<String>,
@@ -33,6 +34,7 @@ pub(super) async fn sign_up(
     let input = SignUp {
         email: body.email,
         phone: body.phone,
+        username: body.username,
         password: body.password,
         data: body.data,
         redirect_to: query.redirect_to.or(body.redirect_url),

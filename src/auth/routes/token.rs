@@ -22,6 +22,7 @@ pub(super) struct Grant {
 pub(super) struct Body {
     email: Option<String>,
     phone: Option<String>,
+    username: Option<String>,
     password: Option<String>,
     refresh_token: Option<String>,
     auth_code: Option<String>,
@@ -76,6 +77,7 @@ async fn sign_in(
     let grant = PasswordGrant {
         email: body.email,
         phone: body.phone,
+        username: body.username,
         password: body.password.unwrap_or_default(),
     };
     Ok(Json(

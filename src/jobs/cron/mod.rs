@@ -19,6 +19,6 @@ mod schedule;
 mod scheduler;
 
 pub use crate::config::cron::{Missed, Overlap, Timetable};
-pub(super) use queries::prune;
+pub(super) use queries::remove_expired;
 pub use schedule::Schedule;
 pub use scheduler::{CronOptions, start};

@@ -373,21 +373,30 @@ pub(super) async fn names(db: &Connection) -> Result<Vec<String>, DbError> {
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// What is removed of each kind, at most `most` at a time.
-pub(in crate::jobs) async fn prune(
+/// What is removed of each kind, at most `most` at a time. Sessions end after so many seconds without use, and, unless it
+/// is 0, at so many seconds of age.
+pub(in crate::jobs) async fn remove_expired(
     db: &SystemConnection,
-    (runs_days, audit_days): (i32, i32),
-    session_idle: Duration,
+    runs_days: i32,
+    (session_idle, session_age): (u64, u64),
     most: i32,
 ) -> Result<Vec<(String, i64)>, DbError> {
+    // No calendar goes back further.
+    const LONGEST: u64 = 100_000_000_000;
+    let seconds = |count: u64| Duration::from_secs(count.min(LONGEST)).as_secs_f64();
+    let age = if session_age == 0 {
+        LONGEST
+    } else {
+        session_age
+    };
     let rows = db
         .query(
             "select p.kind
                   , p.removed
-               from jobs.prune(
-                 make_interval(days => $1), make_interval(days => $2), make_interval(secs => $3), $4
+               from jobs.remove_expired(
+                 make_interval(days => $1), make_interval(secs => $2), make_interval(secs => $3), $4
                ) as p",
-            &[&runs_days, &audit_days, &session_idle.as_secs_f64(), &most],
+            &[&runs_days, &seconds(session_idle), &seconds(age), &most],
         )
         .await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())

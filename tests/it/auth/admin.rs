@@ -396,7 +396,7 @@ async fn commands_add_list_and_remove_users() {
     let list = ListUsers {
         page: 1,
         per_page: 10,
-        filter: None,
+        ..ListUsers::default()
     };
     let page = sb::auth::list_users(&app.auth, &list).await.unwrap();
     assert_eq!((page.total, page.users.len()), (2, 2));

@@ -1,7 +1,9 @@
 //! The auth service over its router, against a real database.
 
+mod accounts;
 mod admin;
 mod attack_table;
+mod audit;
 mod extensions;
 mod limits;
 mod logout;
@@ -9,6 +11,8 @@ mod mfa;
 mod oauth;
 mod openapi;
 mod refresh;
+mod revocation;
+mod sessions;
 mod shapes;
 mod signup;
 mod support;

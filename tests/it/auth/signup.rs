@@ -244,7 +244,10 @@ async fn with_confirmation_a_taken_address_looks_free() {
     right.refused(400, "email_not_confirmed");
     let wrong = app.sign_in("ana@example.com", "wrong password").await;
     wrong.refused(400, "invalid_credentials");
-    assert_eq!(app.audit().await, "user_signedup user_repeated_signup");
+    assert_eq!(
+        app.audit().await,
+        "user_signedup user_repeated_signup login_failed"
+    );
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod lifecycle;
 mod settings;
 mod test;
 mod up;
+mod users;
 
 use std::fs;
 use std::io::Read as _;

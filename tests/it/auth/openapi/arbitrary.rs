@@ -11,6 +11,7 @@ use proptest::sample::select;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use sb::clock::random_bytes;
+use sb::config::Config as Settings;
 use serde_json::{Value, json};
 
 use super::conforms::differences;
@@ -113,21 +114,38 @@ fn whatever_is_sent_the_answer_is_documented() {
     runtime.block_on(world.assert_nothing_leaked(seed));
 }
 
+/// What would otherwise answer "switched off" is switched on.
+fn everything_on() -> Vec<(&'static str, &'static str)> {
+    let mut settings = vec![
+        ("auth.openapi", "true"),
+        ("auth.rate_limit_enabled", "false"),
+        ("auth.manual_linking", "true"),
+        ("auth.oauth_server_enabled", "true"),
+        ("auth.oauth_dynamic_registration", "true"),
+        ("auth.service_token_audiences", "reports"),
+        ("auth.anonymous_enabled", "true"),
+        ("auth.usernames_enabled", "true"),
+        ("auth.profile_lookup", "true"),
+    ];
+    settings.retain(|(name, _)| Settings::fields().any(|field| field.path() == *name));
+    settings.push(("auth.external.github.client_id", "some client"));
+    settings.push(("auth.external.github.secret", "some secret"));
+    settings
+}
+
 struct World {
     app: App,
     document: Value,
     operations: Vec<Operation>,
     user: tokio::sync::Mutex<(u32, String, String)>,
+    /// Ids that came back, newest first.
+    ids: tokio::sync::Mutex<Vec<String>>,
 }
 
 impl World {
     async fn new() -> Self {
-        let settings = [
-            ("auth.openapi", "true"),
-            ("auth.rate_limit_enabled", "false"),
-        ];
         let app = App::with(Options {
-            settings: settings.to_vec(),
+            settings: everything_on(),
             ..Options::default()
         })
         .await;
@@ -138,6 +156,7 @@ impl World {
             document,
             operations,
             user: tokio::sync::Mutex::default(),
+            ids: tokio::sync::Mutex::default(),
         };
         world.sign_up().await;
         world
@@ -177,9 +196,14 @@ impl World {
     /// The status, or what is wrong with the answer.
     async fn judge(&self, operation: &Operation, request: &Request) -> Result<u16, String> {
         let (_, user_id, access_token) = self.user.lock().await.clone();
-        let id = if request.id.is_empty() { &user_id } else { &request.id };
-        let path = fill(&operation.path, id);
-        let target = format!("{path}?{}", request.query);
+        let ids = self.ids.lock().await.clone();
+        let id = if request.id.is_empty() { user_id } else { known(&request.id, &ids) };
+        let path = fill(&operation.path, &id);
+        let target = format!("{path}?{}", known(&request.query, &ids));
+        let sent = match std::str::from_utf8(&request.body) {
+            Ok(text) => known(text, &ids).into_bytes(),
+            Err(_) => request.body.clone(),
+        };
         let mut call = self.app.request(&operation.method.to_uppercase(), &target);
         if !request.versioned {
             call = call.without_version();
@@ -199,13 +223,18 @@ impl World {
             call = call.bearer(bearer);
         }
         call = match request.content_type {
-            Some(kind) => call.body(kind, request.body.clone()),
-            None => call.untyped_body(request.body.clone()),
+            Some(kind) => call.body(kind, sent.clone()),
+            None => call.untyped_body(sent.clone()),
         };
         let (status, headers, body) = call.send_raw().await;
         let status = status.as_u16();
         let kind = headers.get("content-type").map(|kind| kind.to_str().unwrap());
         let verdict = self.verdict(operation, request, status, kind, &body);
+        if status < 300
+            && let Ok(value) = serde_json::from_slice(&body)
+        {
+            remember(&value, &mut *self.ids.lock().await);
+        }
         if operation.asker == Asker::User && request.credentials == Credentials::Right {
             let gone = body.windows(17).any(|part| part == b"session_not_found");
             if gone || status < 300 && operation.method != "get" {
@@ -213,7 +242,7 @@ impl World {
             }
         }
         verdict.map_err(|problem| {
-            let sent = String::from_utf8_lossy(&request.body);
+            let sent = String::from_utf8_lossy(&sent);
             let sent: String = sent.chars().take(2_000).collect();
             let text = String::from_utf8_lossy(&body);
             let (method, kind, who) = (&operation.method, request.content_type, request.credentials);
@@ -272,6 +301,26 @@ impl World {
     }
 }
 
+/// `@0` and so on stand for ids that came back before, newest first: of factors, sessions, clients.
+fn known(text: &str, ids: &[String]) -> String {
+    let numbered = ids.iter().take(KNOWN.len()).zip(KNOWN);
+    numbered.fold(text.to_owned(), |text, (id, name)| text.replace(name, id))
+}
+
+const KNOWN: [&str; 4] = ["@0", "@1", "@2", "@3"];
+
+fn remember(value: &Value, ids: &mut Vec<String>) {
+    match value {
+        Value::String(text) if uuid::Uuid::parse_str(text).is_ok() && !ids.contains(text) => {
+            ids.insert(0, text.clone());
+            ids.truncate(KNOWN.len());
+        }
+        Value::Array(items) => items.iter().for_each(|item| remember(item, ids)),
+        Value::Object(members) => members.values().for_each(|member| remember(member, ids)),
+        _ => {}
+    }
+}
+
 fn requests(operation: &Operation) -> impl Strategy<Value = Request> + use<> {
     let credentials = prop_oneof![
         12 => Just(Credentials::Right),
@@ -304,6 +353,7 @@ fn requests(operation: &Operation) -> impl Strategy<Value = Request> + use<> {
 fn ids() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => Just(String::new()),
+        4 => select(KNOWN.to_vec()).prop_map(str::to_owned),
         2 => any::<u128>().prop_map(|id| uuid::Uuid::from_u128(id).to_string()),
         1 => select(vec!["x", "..", "%00", "%ff", "%2e%2e%2f", "'%20or%201=1--", "null", "%f0%9f%92%a3"])
             .prop_map(str::to_owned),
@@ -350,7 +400,10 @@ fn words() -> impl Strategy<Value = String> {
         "-1", "2026-01-01T00:00:00Z", "00000000-0000-0000-0000-000000000000", "123456", "approve", "action:login",
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789",
     ];
-    select(known).prop_map(str::to_owned)
+    prop_oneof![
+        5 => select(known).prop_map(str::to_owned),
+        1 => select(KNOWN.to_vec()).prop_map(str::to_owned),
+    ]
 }
 
 fn bodies(members: Vec<String>) -> impl Strategy<Value = Vec<u8>> {

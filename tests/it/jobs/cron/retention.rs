@@ -21,7 +21,9 @@ async fn what_is_old_goes_and_what_is_not_stays() {
                ('1 day', null, '-1 minute', 'ended'),
                ('1 day', null, '1 hour', 'ends soon')
              ) as s (created, refreshed, ends, tag);
-         insert into auth.audit_log_entries (created_at) values (now() - interval '31 days'), (now() - interval '29 days');
+         create table public.thoughts (id int, gone_at timestamptz);
+         insert into public.thoughts values (1, now() - interval '2 days'), (2, now() - interval '25 hours'), (3, now() - interval '1 hour'), (4, null);
+         insert into sb.expiring_tables values ('public.thoughts', 'gone_at', '1 day'), ('public.nothing', 'gone_at', '1 day');
          insert into auth.rate_limits (key, full_at) values ('old', now()), ('new', now() + interval '1 hour');
          insert into auth.sign_in_failures (account, failures, pending, last_failed_at)
            values ('old', 1, 0, now() - interval '25 hours'), ('new', 1, 0, now() - interval '23 hours');
@@ -30,7 +32,6 @@ async fn what_is_old_goes_and_what_is_not_stays() {
     )
     .await;
     cron.start(App::new(), |config| {
-        config.auth.audit_retention_days = 30;
         config.auth.refresh_token_ttl = 180 * 86_400;
     })
     .await;
@@ -50,17 +51,17 @@ async fn what_is_old_goes_and_what_is_not_stays() {
         .unwrap();
     assert_eq!(
         row.get::<_, serde_json::Value>(0),
-        json!({ "cron_runs": 4, "sessions": 3, "audit_log_entries": 1, "rate_limits": 1, "sign_in_failures": 1 })
+        json!({ "cron_runs": 4, "sessions": 3, "rate_limits": 1, "sign_in_failures": 1, "thoughts": 2 })
     );
     let sessions = cron
         .texts("select tag from auth.sessions order by tag")
         .await;
     assert_eq!(sessions, ["ends soon", "fresh", "used yesterday"]);
-    for table in [
-        "auth.audit_log_entries",
-        "auth.rate_limits",
-        "auth.sign_in_failures",
-    ] {
+    let thoughts = cron
+        .texts("select id::text from thoughts order by id")
+        .await;
+    assert_eq!(thoughts, ["3", "4"]);
+    for table in ["auth.rate_limits", "auth.sign_in_failures"] {
         assert_eq!(
             cron.count(&format!("select count(*) from {table}")).await,
             1,

@@ -1,0 +1,127 @@
+//! Reading the audit log, for the service key and for users their own part; writing what fails.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::audit::{self, Action};
+use super::limits;
+use super::model::Client;
+use super::queries::{self, Bucket, Credentials};
+use super::user::{Bearer, current_user};
+use super::{Auth, AuthError};
+
+/// The largest page of entries.
+pub(super) const MAX_PER_PAGE: u32 = 1000;
+
+/// An entry as clients see it.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub(super) struct Entry {
+    pub(super) id: Uuid,
+    pub(super) payload: Value,
+    pub(super) ip_address: String,
+    pub(super) created_at: Option<DateTime<Utc>>,
+}
+
+/// Which entries to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Search<'a> {
+    /// All.
+    Everything,
+    /// Who did it: part of the address, number or name.
+    Author(&'a str),
+    /// What was done.
+    Action(&'a str),
+    /// Kind of what was done.
+    Type(&'a str),
+}
+
+impl<'a> Search<'a> {
+    /// Reads `author:ana`, `action:login` or `type:account`.
+    ///
+    /// # Errors
+    /// [`AuthError::Invalid`].
+    pub(super) fn parse(query: Option<&'a str>) -> Result<Self, AuthError> {
+        let Some(text) = query.filter(|text| !text.is_empty()) else {
+            return Ok(Self::Everything);
+        };
+        match text.split_once(':') {
+            _ if text.contains('\0') => None,
+            Some(("author", value)) => Some(Self::Author(value)),
+            Some(("action", value)) => Some(Self::Action(value)),
+            Some(("type", value)) => Some(Self::Type(value)),
+            _ => None,
+        }
+        .ok_or(AuthError::Invalid(
+            "query must be author:…, action:… or type:…",
+        ))
+    }
+}
+
+/// A page of entries, newest first, and how many there are on all pages.
+pub(super) async fn list(
+    auth: &Auth,
+    search: Search<'_>,
+    (page, per_page): (u32, u32),
+) -> Result<(Vec<Entry>, i64), AuthError> {
+    let connection = auth.db().auth().connection().await?;
+    let entries = queries::list_entries(&connection, search, range(page, per_page)).await?;
+    let total = queries::count_entries(&connection, search).await?;
+    Ok((entries, total))
+}
+
+/// What the log says of the bearer: what it did, and what an operator did to it.
+///
+/// # Errors
+/// Those of [`current_user`].
+pub(super) async fn own(
+    auth: &Auth,
+    bearer: Bearer<'_>,
+    (page, per_page): (u32, u32),
+) -> Result<(Vec<Entry>, i64), AuthError> {
+    let user = current_user(auth, bearer).await?;
+    let id = user.id.to_string();
+    let connection = auth.db().auth().connection().await?;
+    let entries = queries::list_own_entries(&connection, &id, range(page, per_page)).await?;
+    let total = queries::count_own_entries(&connection, &id).await?;
+    Ok((entries, total))
+}
+
+fn range(page: u32, per_page: u32) -> (i64, i64) {
+    let limit = i64::from(per_page.clamp(1, MAX_PER_PAGE));
+    (limit, i64::from(page.max(1) - 1) * limit)
+}
+
+/// A failure each three seconds, a hundred at once: about ten megabytes a day, whoever floods us.
+const FAILURE_EVERY: TimeDelta = TimeDelta::seconds(3);
+const FAILURES_KEPT: TimeDelta = TimeDelta::seconds(300);
+
+/// Notes that a password was wrong, unless too many were noted lately. Failures at accounts are counted apart from those
+/// at names nobody has, so that a flood of the latter hides none of the former. What was typed is not kept: it may be a
+/// password.
+pub(super) async fn sign_in_failed(
+    auth: &Auth,
+    account: Option<&Credentials>,
+    provider: &'static str,
+    client: &Client,
+) -> Result<(), AuthError> {
+    let kind: &[u8] = if account.is_some() {
+        b"account"
+    } else {
+        b"nobody"
+    };
+    let bucket = Bucket {
+        key: limits::key(auth, "login_failed", kind),
+        step: FAILURE_EVERY,
+        window: FAILURES_KEPT,
+    };
+    let actor = account.map_or((Uuid::nil(), ""), |found| {
+        (found.user_id, found.name.as_str())
+    });
+    let traits = json!({ "provider": provider });
+    let payload = audit::payload(Action::LoginFailed, actor, &traits);
+    let now = auth.clock().now();
+    let connection = auth.db().auth().connection().await?;
+    queries::log_sampled(&connection, &bucket, &payload, (client, now)).await?;
+    Ok(())
+}

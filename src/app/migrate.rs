@@ -31,8 +31,10 @@ impl App {
     pub async fn migrate(&self, config: &Config) -> Result<Migrated, StartError> {
         let owner = parts::owner(config)?;
         let master = parts::master_key(config)?;
-        keys::manage::check_master(&Connection::open(&owner).await?, &master).await?;
-        let passwords = parts::role_passwords(config, &master);
+        let connection = Connection::open(&owner).await?;
+        keys::manage::check_master(&connection, &master).await?;
+        let passwords = parts::role_passwords(&connection, config, &master).await?;
+        drop(connection);
         let mut names = framework::apply(&owner, &passwords, &Options::new(config)).await?;
         let was_empty = names == framework::names();
         let mut durations = vec![None; names.len()];

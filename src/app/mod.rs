@@ -33,7 +33,7 @@ use crate::router;
 use crate::telemetry::Metrics;
 pub use migrate::Migrated;
 pub(crate) use migrate::project_migrations;
-pub(crate) use parts::{audit_key, authenticator, master_key};
+pub(crate) use parts::{audit_key, authenticator, master_key, passfile};
 pub use running::Running;
 
 /// A backend in the making.
@@ -229,13 +229,13 @@ impl App {
         let lifecycle = Lifecycle::new();
         let clock = self.clock.unwrap_or_default();
         let master = parts::master_key(&config)?;
-        let db = parts::db(&config, &master)?;
+        let db = parts::db(&config, &master).await?;
         let owner = db.owner().await?;
         keys::manage::init(&owner, &master, &config, &clock).await?;
         auth::publish_revocation(&owner, &config).await?;
         drop(owner);
         let settings = config::Handle::new(config);
-        let listener = Listener::start(parts::auth_target(db.owner_target(), &master), &lifecycle);
+        let listener = Listener::start(db.auth_target().clone(), &lifecycle);
         let keys = Keys::open(
             &db,
             &listener,
@@ -245,7 +245,7 @@ impl App {
             &lifecycle,
         )
         .await?;
-        let jobs = Jobs::new(db.clone(), listener, &lifecycle);
+        let jobs = Jobs::new(db.clone(), listener.clone(), &lifecycle);
         let outbound = parts::outbound(&settings.current());
         let handlers = Webhooks::new(outbound.clone(), master.clone(), clock.clone())
             .add_to(self.extensions.add_to(self.handlers));
@@ -258,9 +258,6 @@ impl App {
             settings.clone(),
         );
         let handlers = mail.add_to(handlers);
-        let audit_key = parts::audit_key(&master);
-        let handlers = auth::register_audit(handlers, settings.clone(), clock.clone(), audit_key);
-        jobs.register(&handlers).await?;
         let context = Context {
             db,
             clock,
@@ -278,6 +275,7 @@ impl App {
         context.jobs.register_metrics(&context.metrics);
         let auth = parts::auth(&context, &keys, &master, self.extensions)?;
         let handlers = auth.add_to(handlers);
+        context.jobs.register(&handlers).await?;
         let rest = parts::rest(&context, &keys)?;
         let mut authors = Router::new();
         for (path, routes) in self.routes {
@@ -305,6 +303,7 @@ impl App {
             schedules: self.schedules,
             migrated,
             migrations: self.migrations,
+            listener,
         })
     }
 }

@@ -1,5 +1,7 @@
 //! From settings to handles: which role connects how, and what each feature is given.
 
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use super::{Context, StartError};
 use crate::auth::{self, AuditKey, Auth, TokenIssuer};
 use crate::config::{Config, Secret};
 use crate::db::migrate::framework::RolePasswords;
-use crate::db::{Db, DbOptions, Target};
+use crate::db::{Connection, Db, DbOptions, Target};
 use crate::http::Outbound;
 use crate::jobs::cron::CronOptions;
 use crate::jobs::{Schedule, WorkerOptions, retention};
@@ -29,39 +31,82 @@ pub(crate) fn owner(config: &Config) -> Result<Target, StartError> {
     Ok(Target::parse(url.expose())?)
 }
 
-/// How PostgREST and callers' transactions connect.
-pub(crate) fn authenticator(config: &Config) -> Result<Target, StartError> {
-    let password = authenticator_password(config, &master_key(config)?);
-    Ok(owner(config)?.with_user("authenticator", &password))
-}
-
-/// The passwords migrations give `sb`'s login roles.
-pub(super) fn role_passwords(config: &Config, master: &MasterKey) -> RolePasswords {
-    RolePasswords {
-        authenticator: Secret::new(authenticator_password(config, master)),
-        auth: master.role_password("sb_auth"),
-        jobs: master.role_password("sb_jobs"),
-    }
-}
-
-/// `db.authenticator_password`, else derived, so that all nodes agree.
-pub(super) fn authenticator_password(config: &Config, master: &MasterKey) -> String {
-    let derived = || master.role_password("authenticator");
-    config
-        .db
-        .authenticator_password
-        .clone()
-        .unwrap_or_else(derived)
-        .expose()
-        .to_owned()
-}
-
-pub(super) fn db(config: &Config, master: &MasterKey) -> Result<Db, StartError> {
+/// How PostgREST connects, and with which password.
+pub(crate) async fn authenticator(config: &Config) -> Result<(Target, Secret), StartError> {
     let owner = owner(config)?;
+    let connection = Connection::open(&owner).await?;
+    let passwords = role_passwords(&connection, config, &master_key(config)?).await?;
+    let password = passwords.authenticator;
+    Ok((
+        owner.with_user("authenticator", password.expose()),
+        password,
+    ))
+}
+
+/// Writes the password of authenticator into a file as libpq reads it.
+pub(super) async fn write_passfile(
+    db: &Db,
+    master: &MasterKey,
+    path: &Path,
+) -> Result<(), StartError> {
+    let connection = db.owner().await?;
+    let password = keys::role_passwords::current(&connection, master, "authenticator").await?;
+    passfile(path, &password)
+}
+
+/// The same with a password that is known. The file appears whole, and only its owner can read it.
+pub(crate) fn passfile(path: &Path, password: &Secret) -> Result<(), StartError> {
+    let escaped = password.expose().replace('\\', "\\\\").replace(':', "\\:");
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
+        writeln!(file, "*:*:*:authenticator:{escaped}")?;
+        file.persist(path)?;
+        Ok(())
+    });
+    written.map_err(|error| {
+        let message = format!("{}: {error}", path.display());
+        keys::KeysError::File(message).into()
+    })
+}
+
+/// The passwords of `sb`'s login roles that are in force. That of authenticator is `db.authenticator_password`, else
+/// derived, so that all nodes agree.
+pub(super) async fn role_passwords(
+    connection: &Connection,
+    config: &Config,
+    master: &MasterKey,
+) -> Result<RolePasswords, StartError> {
+    let current = async |role| keys::role_passwords::current(connection, master, role).await;
+    let authenticator = match &config.db.authenticator_password {
+        Some(password) => password.clone(),
+        None => current("authenticator").await?,
+    };
+    Ok(RolePasswords {
+        authenticator,
+        auth: current("sb_auth").await?,
+        jobs: current("sb_jobs").await?,
+    })
+}
+
+pub(super) async fn db(config: &Config, master: &MasterKey) -> Result<Db, StartError> {
+    let owner = owner(config)?;
+    let passwords = {
+        let connection = Connection::open(&owner).await?;
+        role_passwords(&connection, config, master).await?
+    };
+    let target = |role, password: &Secret| {
+        let ask = keys::role_passwords::ask(owner.clone(), master.clone(), role);
+        owner.with_user(role, password.expose()).with_renewal(ask)
+    };
+    // One that was configured is not ours to change.
+    let authenticator = match &config.db.authenticator_password {
+        Some(password) => owner.with_user("authenticator", password.expose()),
+        None => target("authenticator", &passwords.authenticator),
+    };
     Ok(Db::new(DbOptions {
-        authenticator: owner.with_user("authenticator", &authenticator_password(config, master)),
-        auth: auth_target(&owner, master),
-        jobs: owner.with_user("sb_jobs", master.role_password("sb_jobs").expose()),
+        authenticator,
+        auth: target("sb_auth", &passwords.auth),
+        jobs: target("sb_jobs", &passwords.jobs),
         // A job holds one while its SQL runs.
         jobs_pool_max_size: config.jobs.concurrency.clamp(2, 200),
         owner,
@@ -70,11 +115,6 @@ pub(super) fn db(config: &Config, master: &MasterKey) -> Result<Db, StartError> 
         statement_timeout: Duration::from_millis(config.db.statement_timeout_ms),
         allowed_roles: config.db.allowed_roles.clone(),
     }))
-}
-
-/// The auth service's own role.
-pub(super) fn auth_target(owner: &Target, master: &MasterKey) -> Target {
-    owner.with_user("sb_auth", master.role_password("sb_auth").expose())
 }
 
 pub(super) fn auth(
@@ -138,11 +178,8 @@ pub(super) fn worker(config: &Config) -> WorkerOptions {
 /// How this process fires schedules: those of the program, unless `sb.toml` has one of the same name, and its own.
 pub(super) fn cron(config: &Config, authors: &[Schedule]) -> CronOptions {
     let entries = config.cron.clone();
-    let ours = [retention::schedule(), auth::audit_schedule()];
-    let ours: Vec<_> = ours
-        .into_iter()
-        .filter(|ours| authors.iter().all(|theirs| theirs.name() != ours.name()))
-        .collect();
+    let ours = Some(retention::schedule())
+        .filter(|ours| authors.iter().all(|theirs| theirs.name() != ours.name()));
     let replaced = |name: &str| entries.iter().flatten().any(|entry| entry.name == name);
     let app = ours.iter().chain(authors).filter(|it| !replaced(it.name()));
     CronOptions {

@@ -6,9 +6,9 @@ use axum::Router;
 use tokio::net::TcpListener;
 
 use super::{Context, Migrated, StartError};
-use crate::auth::Auth;
+use crate::auth::{self, Auth};
 use crate::config::Config;
-use crate::db::{Db, DbError};
+use crate::db::{Db, DbError, Listener};
 use crate::http::{middleware, server};
 use crate::jobs::{Handlers, Schedule, Worker, WorkerOptions, cron};
 use crate::keys::{Keys, KeysError, MasterKey};
@@ -27,6 +27,7 @@ pub struct Running {
     pub(super) schedules: Vec<Schedule>,
     pub(super) migrated: Migrated,
     pub(super) migrations: Vec<include_dir::Dir<'static>>,
+    pub(super) listener: Listener,
 }
 
 impl Running {
@@ -86,7 +87,24 @@ impl Running {
         let lifecycle = &self.context.lifecycle;
         let schedules = super::parts::cron(&self.context.config.current(), &self.schedules);
         cron::start(&self.context.jobs, schedules, lifecycle).await?;
+        self.keep_audit_sealed();
         Ok(Worker::start(jobs, handlers, options, lifecycle).await?)
+    }
+
+    fn keep_audit_sealed(&self) {
+        let Context {
+            db,
+            clock,
+            config,
+            lifecycle,
+            ..
+        } = &self.context;
+        let key = super::parts::audit_key(&self.master);
+        let keep = auth::keep_audit_sealed(db.clone(), key, clock.clone(), config.clone());
+        let stopping = lifecycle.stopping();
+        lifecycle.spawn(async move {
+            stopping.run_until_cancelled(keep).await;
+        });
     }
 
     /// Stops accepting, finishes what is in flight (at most `server.shutdown_timeout_s`, with a worker at most
@@ -145,6 +163,24 @@ impl Running {
     pub(crate) fn set_postgrest_port(&self, port: u16) -> Result<(), StartError> {
         self.rest.set_target(Some(crate::rest::Target::ours(port)?));
         Ok(())
+    }
+
+    /// Keeps the password of authenticator in the file that libpq reads it from, also when it is changed.
+    pub(crate) fn keep_passfile(&self, path: std::path::PathBuf) {
+        let mut notices = self.listener.subscribe("sb_keys");
+        let (db, master) = (self.context.db.clone(), self.master.clone());
+        let stopping = self.context.lifecycle.stopping();
+        let keep = async move {
+            use tokio::sync::broadcast::error::RecvError;
+            while !matches!(notices.recv().await, Err(RecvError::Closed)) {
+                if let Err(error) = super::parts::write_passfile(&db, &master, &path).await {
+                    tracing::warn!(error = %error, "the password file of PostgREST could not be written");
+                }
+            }
+        };
+        self.context.lifecycle.spawn(async move {
+            stopping.run_until_cancelled(keep).await;
+        });
     }
 
     /// The keys `sb dev` prints, kept in `.sb/keys.json`.

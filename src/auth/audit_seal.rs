@@ -1,19 +1,16 @@
-//! The job that seals the audit log and removes its old part, and the check of the whole.
+//! Sealing the audit log, removing its old part, and the check of the whole.
+
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::json;
 
 use super::audit_chain::{ChainKey, Link, digest_of};
 use super::queries;
 use crate::clock::Clock;
 use crate::config;
 use crate::db::{Connection, Db, DbError};
-use crate::jobs::cron::Overlap;
-use crate::jobs::{Handlers, Kind, NewJob, Schedule};
 
-/// Name of the job and of its schedule.
-const NAME: &str = "sb.audit";
-
+const INTERVAL: Duration = Duration::from_mins(5);
 /// Entries of one seal.
 const BATCH: i32 = 1_000;
 /// Seals that one statement removes.
@@ -30,26 +27,16 @@ impl AuditKey {
     }
 }
 
-/// A worker that knows the job.
-pub fn register_audit(
-    handlers: Handlers,
-    config: config::Handle,
-    clock: Clock,
-    key: AuditKey,
-) -> Handlers {
-    handlers.add(Kind::new(NAME), move |context, _| {
+/// Keeps the audit log sealed, now and every five minutes, for as long as it is polled. Workers do, each of them: the
+/// database lets one at a time, and the others find nothing left to do.
+pub async fn keep_audit_sealed(db: Db, key: AuditKey, clock: Clock, config: config::Handle) {
+    loop {
         let days = config.current().auth.audit_retention_days;
-        let (clock, key) = (clock.clone(), key.clone());
-        async move {
-            let (sealed, removed) = keep_audit(&context.db, &key, clock.now(), days).await?;
-            Ok(json!({ "sealed": sealed, "removed": removed }))
+        if let Err(error) = keep_audit(&db, &key, clock.now(), days).await {
+            tracing::warn!(error = %error, "the audit log could not be sealed");
         }
-    })
-}
-
-/// Every five minutes.
-pub fn audit_schedule() -> Schedule {
-    Schedule::new(NAME, "*/5 * * * *", NewJob::new(NAME, json!({}))).overlap(Overlap::Skip)
+        tokio::time::sleep(INTERVAL).await;
+    }
 }
 
 /// Seals what is there and removes what is older than so many days. Tells how many entries each. Entries that are being

@@ -61,9 +61,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 pub use admin::{ListUsers, NewAccount, SortField, add_user, list_users, remove_user};
-pub use audit_seal::{
-    AuditKey, AuditReport, Head, audit_schedule, keep_audit, register_audit, verify_audit,
-};
+pub use audit_seal::{AuditKey, AuditReport, Head, keep_audit, keep_audit_sealed, verify_audit};
 pub use claims::{ClaimsContext, ClaimsProvider};
 pub use error::AuthError;
 pub use hooks::{AfterHook, Extensions, Hook, HookContext, HookRejection, UserEvent};

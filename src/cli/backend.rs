@@ -13,7 +13,6 @@ use super::state::State;
 use super::ui::Ui;
 use crate::app::{App, Running};
 use crate::config::{Config, Secret};
-use crate::db::Target;
 use crate::stack::{EventSink, PostgrestOptions, Stack, StackError, StackEvent, StackOptions};
 
 /// What differs between `sb dev` and `sb serve`.
@@ -107,8 +106,11 @@ async fn bring_up(
         db_url = Some(connection.url());
     }
     let started = Instant::now();
-    let settings = postgrest_settings(&config)?;
+    let settings = postgrest_settings(&config).await?;
     let running = Arc::new(app.build(config.clone()).await?);
+    if let Some(path) = passfile(&config) {
+        running.keep_passfile(path);
+    }
     for name in &running.migrated().names {
         ui.done(format_args!("applied {name}"), None);
     }
@@ -299,8 +301,8 @@ async fn start_postgrest(
 }
 
 /// What PostgREST is told: the project's own settings last, so that they win.
-fn postgrest_settings(config: &Config) -> Result<Vec<(String, String)>, CliError> {
-    let authenticator: Target = crate::app::authenticator(config)?;
+async fn postgrest_settings(config: &Config) -> Result<Vec<(String, String)>, CliError> {
+    let (authenticator, password) = crate::app::authenticator(config).await?;
     let ours = [
         ("db-schemas", "public".to_owned()),
         ("db-anon-role", "anon".to_owned()),
@@ -325,8 +327,22 @@ fn postgrest_settings(config: &Config) -> Result<Vec<(String, String)>, CliError
             .iter()
             .map(|(name, value)| (name.clone(), value.clone())),
     );
-    settings.push(("db-uri".to_owned(), authenticator.to_libpq()));
+    // A password that may be changed while PostgREST runs is read anew for each connection.
+    let uri = match passfile(config) {
+        Some(path) => {
+            crate::app::passfile(&path, &password)?;
+            authenticator.to_libpq_with_passfile(&path)
+        }
+        None => authenticator.to_libpq(),
+    };
+    settings.push(("db-uri".to_owned(), uri));
     Ok(settings)
+}
+
+/// Where PostgREST reads its password, unless the operator has chosen it.
+fn passfile(config: &Config) -> Option<PathBuf> {
+    let is_derived = config.db.authenticator_password.is_none();
+    is_derived.then(|| config.state_dir().join("authenticator.pgpass"))
 }
 
 /// Progress for a person in development, log lines in production.

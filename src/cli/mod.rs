@@ -17,6 +17,7 @@ mod jobs;
 mod keygen;
 mod logging;
 mod migrate;
+mod password;
 mod probe;
 mod project;
 mod recreate;
@@ -119,6 +120,8 @@ enum Command {
     Keygen(keygen::Args),
     /// Make, rotate and retire the secrets that sign states and links.
     Secret(secret::Args),
+    /// Give a role of the database a new password, without downtime.
+    Password(password::Args),
     /// Add, list, ban, import and remove users; give them passwords, roles and tokens.
     User(user::Args),
     /// Check that nobody has changed the audit log.
@@ -237,6 +240,7 @@ async fn dispatch(command: Command, session: Session) -> CommandResult {
         Command::Doctor(args) => Box::pin(doctor::run(args, session)).await,
         Command::Keygen(args) => Box::pin(keygen::run(args, session)).await,
         Command::Secret(args) => Box::pin(secret::run(args, session)).await,
+        Command::Password(args) => Box::pin(password::run(args, session)).await,
         Command::User(args) => Box::pin(user::run(args, session)).await,
         Command::Audit(args) => Box::pin(audit::run(args, session)).await,
         Command::Hooks(args) => Box::pin(hooks::run(args, session)).await,

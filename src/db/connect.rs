@@ -5,12 +5,15 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::future::BoxFuture;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Where and as whom to connect. Debug shows no password.
@@ -20,7 +23,25 @@ pub struct Target {
     pub(super) tls: MakeRustlsConnect,
     verify: bool,
     root_certificate: Option<PathBuf>,
+    renewal: Option<Arc<Renewal>>,
 }
+
+/// Asks for the password that is in force, when the one at hand was refused.
+pub type AskPassword = Arc<dyn Fn() -> BoxFuture<'static, Option<String>> + Send + Sync>;
+
+struct Renewal {
+    ask: AskPassword,
+    /// The last answer.
+    known: Mutex<Option<String>>,
+}
+
+pub(super) type Opened = (
+    tokio_postgres::Client,
+    tokio_postgres::Connection<
+        tokio_postgres::Socket,
+        <MakeRustlsConnect as MakeTlsConnect<tokio_postgres::Socket>>::Stream,
+    >,
+);
 
 /// A connection string that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,13 +94,51 @@ impl Target {
             tls,
             verify,
             root_certificate,
+            renewal: None,
         })
+    }
+
+    /// Connections that are refused for their password ask for a newer one: it may be changed while we run.
+    pub fn with_renewal(mut self, ask: AskPassword) -> Self {
+        let known = Mutex::default();
+        self.renewal = Some(Arc::new(Renewal { ask, known }));
+        self
+    }
+
+    /// Connects with `config`, which is this target's but for settings of the session.
+    pub(super) async fn open(
+        &self,
+        config: &tokio_postgres::Config,
+    ) -> Result<Opened, tokio_postgres::Error> {
+        let Some(renewal) = &self.renewal else {
+            return config.connect(self.tls.clone()).await;
+        };
+        let known = renewal
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let mut config = config.clone();
+        if let Some(password) = known {
+            config.password(password);
+        }
+        let refused = match config.connect(self.tls.clone()).await {
+            Err(error) if error.code() == Some(&SqlState::INVALID_PASSWORD) => error,
+            result => return result,
+        };
+        let Some(password) = (renewal.ask)().await else {
+            return Err(refused);
+        };
+        *renewal.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(password.clone());
+        config.password(password);
+        config.connect(self.tls.clone()).await
     }
 
     /// The same server and database as another role.
     pub fn with_user(&self, user: &str, password: &str) -> Self {
         let mut target = self.clone();
         target.config.user(user).password(password);
+        target.renewal = None;
         target
     }
 
@@ -134,6 +193,16 @@ impl Target {
 
     /// As libpq spells it (for PostgREST and command line tools). **It holds the password.**
     pub fn to_libpq(&self) -> String {
+        let password = self.config.get_password().map(String::from_utf8_lossy);
+        self.spell(password.map(|password| ("password", password.into_owned())))
+    }
+
+    /// The same without the password, which libpq reads from a file at each connection.
+    pub fn to_libpq_with_passfile(&self, path: &std::path::Path) -> String {
+        self.spell(Some(("passfile", path.display().to_string())))
+    }
+
+    fn spell(&self, secret: Option<(&'static str, String)>) -> String {
         use tokio_postgres::config::{Host, SslMode};
         let hosts = self.config.get_hosts().iter().map(|host| match host {
             Host::Tcp(name) => name.clone(),
@@ -147,9 +216,7 @@ impl Target {
             ("user", self.user().to_owned()),
             ("dbname", self.database().to_owned()),
         ];
-        if let Some(password) = self.config.get_password() {
-            pairs.push(("password", String::from_utf8_lossy(password).into_owned()));
-        }
+        pairs.extend(secret);
         let mode = match self.config.get_ssl_mode() {
             SslMode::Disable => "disable",
             SslMode::Require if self.verify => "verify-full",

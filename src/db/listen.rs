@@ -87,8 +87,8 @@ async fn listen(
     config
         .application_name("sb listener")
         .keepalives_idle(Duration::from_secs(30));
-    let (client, mut connection) = config
-        .connect(target.tls.clone())
+    let (client, mut connection) = target
+        .open(&config)
         .await
         .map_err(|error| DbError::Unreachable(error.to_string()))?;
     let mut messages = futures_util::stream::poll_fn(move |cx| connection.poll_message(cx));

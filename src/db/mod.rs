@@ -22,7 +22,7 @@ mod tx;
 
 use std::time::Duration;
 
-pub use connect::{ConnectError, Target};
+pub use connect::{AskPassword, ConnectError, Target};
 pub use error::{DbError, SqlState};
 pub use listen::{Listener, Notice};
 pub use pool::{SystemConnection, SystemPool};
@@ -74,6 +74,7 @@ pub struct Db {
     jobs: SystemPool,
     job_callers: Pool,
     owner: Target,
+    auth_target: Target,
     allowed_roles: std::sync::Arc<[String]>,
 }
 
@@ -102,6 +103,7 @@ impl Db {
                 "",
             ),
             owner: options.owner,
+            auth_target: options.auth,
             allowed_roles: options.allowed_roles.into(),
         }
     }
@@ -165,6 +167,11 @@ impl Db {
     /// The owner's target, for parts that keep a connection of their own.
     pub fn owner_target(&self) -> &Target {
         &self.owner
+    }
+
+    /// The target of the auth service's role, for the listening connection.
+    pub fn auth_target(&self) -> &Target {
+        &self.auth_target
     }
 
     /// Whether the database answers, within `within`.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use deadpool::managed::QueueMode;
 use deadpool_postgres::{ManagerConfig, Object, RecyclingMethod, Runtime, Status};
+use futures_util::future::BoxFuture;
+use tokio::task::JoinHandle;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{CancelToken, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -36,9 +38,9 @@ impl Pool {
             config.get_options().unwrap_or_default(),
             statement.as_millis()
         ));
-        let manager = deadpool_postgres::Manager::from_config(
+        let manager = deadpool_postgres::Manager::from_connect(
             config,
-            target.tls.clone(),
+            Connector(target.clone()),
             // A connection is only handed back after it was proven idle, so nothing needs to be reset.
             ManagerConfig {
                 recycling_method: RecyclingMethod::Fast,
@@ -71,6 +73,32 @@ impl Pool {
 
     pub(super) fn close(&self) {
         self.0.close();
+    }
+}
+
+/// Connects with the password that is in force.
+struct Connector(Target);
+
+impl deadpool_postgres::Connect for Connector {
+    fn connect(
+        &self,
+        config: &tokio_postgres::Config,
+    ) -> BoxFuture<'_, Result<(tokio_postgres::Client, JoinHandle<()>), tokio_postgres::Error>>
+    {
+        let config = config.clone();
+        Box::pin(async move {
+            let (client, connection) = self.0.open(&config).await?;
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the driver ends with its client, never later"
+            )]
+            let driver = tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(error = %error, "a database connection ended");
+                }
+            });
+            Ok((client, driver))
+        })
     }
 }
 

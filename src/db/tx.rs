@@ -244,8 +244,7 @@ impl Connection {
     /// Connects.
     pub async fn open(target: &Target) -> Result<Self, DbError> {
         let (client, connection) = target
-            .config
-            .connect(target.tls.clone())
+            .open(&target.config)
             .await
             .map_err(|error| unreachable(error, target))?;
         #[expect(

@@ -87,6 +87,15 @@ impl MasterKey {
         Secret::new(URL_SAFE_NO_PAD.encode(bytes))
     }
 
+    /// The password after it was changed `version` times.
+    pub fn changed_role_password(&self, role: &str, version: i32) -> Secret {
+        if version == 0 {
+            return self.role_password(role);
+        }
+        let bytes = self.derive(&format!("database role {role} {version}"));
+        Secret::new(URL_SAFE_NO_PAD.encode(bytes))
+    }
+
     /// Encrypts `plaintext` (AES-256-GCM); `aad` is what it belongs to and must be given again to open it.
     pub fn seal(&self, plaintext: &[u8], aad: &[u8]) -> Vec<u8> {
         let nonce = random_bytes::<NONCE_LEN>();

@@ -18,6 +18,7 @@ mod legacy;
 pub mod manage;
 mod master;
 mod queries;
+pub mod role_passwords;
 pub mod secrets;
 mod token;
 mod verified;

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::secrets::{SecretInfo, SecretRow};
 use super::{ApiKey, KeyStatus, SigningKey};
-use crate::db::{Connection, DbError, Row, SystemConnection};
+use crate::db::{Connection, DbError, Row, SystemConnection, quote_identifier, quote_literal};
 
 /// A row a node needs to verify and, when active, to sign.
 pub(super) struct KeyRow {
@@ -411,4 +411,55 @@ pub(super) async fn prune_secrets(
         .iter()
         .map(|row| (row.get("family"), row.get("kid")))
         .collect())
+}
+
+/// How often the password of a role was changed; 0 before the table is there.
+pub(super) async fn role_password_version(
+    connection: &Connection,
+    role: &str,
+) -> Result<i32, DbError> {
+    let known = "select pg_catalog.to_regclass('sb.role_passwords') is not null as known";
+    if !connection
+        .query_one(known, &[])
+        .await?
+        .get::<_, bool>("known")
+    {
+        return Ok(0);
+    }
+    let sql = "
+        select version
+          from sb.role_passwords
+         where role = $1";
+    let row = connection.query_opt(sql, &[&role]).await?;
+    Ok(row.map_or(0, |row| row.get("version")))
+}
+
+/// Counts a change and returns which one it is.
+pub(super) async fn next_role_password(
+    connection: &Connection,
+    role: &str,
+) -> Result<i32, DbError> {
+    let sql = "
+        insert into sb.role_passwords as p
+             ( role, version )
+        values ( $1, 1 )
+        on conflict (role) do update
+           set version = p.version + 1
+             , changed_at = now()
+        returning version";
+    Ok(connection.query_one(sql, &[&role]).await?.get("version"))
+}
+
+/// `verifier` is what Postgres keeps of a password.
+pub(super) async fn set_role_password(
+    connection: &Connection,
+    role: &str,
+    verifier: &str,
+) -> Result<(), DbError> {
+    let sql = format!(
+        "alter role {} password {}; notify sb_keys",
+        quote_identifier(role),
+        quote_literal(verifier)
+    );
+    connection.batch_execute(&sql).await
 }

@@ -18,6 +18,7 @@ mod jobs;
 mod keys;
 mod migrate;
 mod ops;
+mod passwords;
 mod postgrest;
 mod reference;
 mod rest;

@@ -42,7 +42,7 @@ fn target(url: &str) -> sb::db::Target {
 
 async fn forget_roles(owner: &Connection) {
     let roles = "anon, authenticated, service_role, authenticator, sb_auth, supabase_admin, supabase_auth_admin,
-                 supabase_storage_admin, dashboard_user";
+                 supabase_storage_admin, dashboard_user, guest";
     owner
         .batch_execute(&format!("drop role if exists {roles}"))
         .await

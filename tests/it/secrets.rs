@@ -39,15 +39,16 @@ impl World {
     async fn node(&self) -> Keys {
         let auth = self.target.with_user("sb_auth", passwords().auth.expose());
         let listener = Listener::start(auth, &self.lifecycle);
-        let opened = Keys::open(
+        Keys::open(
             &db(&self.target),
             &listener,
             self.clock.clone(),
             Handle::new(Config::default()),
             master(),
             &self.lifecycle,
-        );
-        opened.await.unwrap()
+        )
+        .await
+        .unwrap()
     }
 
     async fn rotate(&self) -> String {
@@ -158,7 +159,8 @@ async fn secrets_are_sealed_and_wiped() {
         .unwrap_err();
     world.rotate().await;
     world.activate(None).await;
-    let force = (&Config::default(), true);
+    let config = Config::default();
+    let force = (&config, true);
     let pruned = secrets::prune(&world.owner, Some(Family::Links), force, &world.clock);
     assert_eq!(pruned.await.unwrap().len(), 1);
     let sql = "select count(*) filter (where secret is null) as wiped, min(octet_length(secret)) as shortest from auth.secrets";

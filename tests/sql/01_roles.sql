@@ -24,12 +24,12 @@ begin
     <> exists (select from sb.limitations where name = 'service_role_bypassrls'),
     'bypassrls of service_role and its limitation disagree';
 
-  -- authenticator may become exactly the three, and inherits nothing from them.
-  assert (select array_agg(roleid::regrole::text order by roleid::regrole::text) = array['anon', 'authenticated', 'service_role']
+  -- authenticator may become exactly the four, and inherits nothing from them.
+  assert (select array_agg(roleid::regrole::text order by roleid::regrole::text) = array['anon', 'authenticated', 'guest', 'service_role']
     from (select distinct roleid from pg_auth_members where member = 'authenticator'::regrole) m),
     'memberships of authenticator';
   assert not exists (select from pg_auth_members where member in (
-    'anon'::regrole, 'authenticated'::regrole, 'service_role'::regrole, 'sb_auth'::regrole)),
+    'anon'::regrole, 'authenticated'::regrole, 'guest'::regrole, 'service_role'::regrole, 'sb_auth'::regrole)),
     'an API role is a member of another role';
 
   assert (select 'statement_timeout=3s' = any (rolconfig) from pg_roles where rolname = 'anon'), 'anon timeout';

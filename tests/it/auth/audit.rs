@@ -1,9 +1,13 @@
 //! The audit log: who may read what, what failures leave, and that nobody changes it unnoticed.
 
 use sb::auth::{AuditKey, AuditReport, Head, keep_audit, verify_audit};
-use serde_json::{Value, json};
+use sb::config::Secret;
+use sb::keys::MasterKey;
+use serde_json::json;
 
 use super::support::{App, PASSWORD, Reply, service_token, token};
+use crate::scratch::eventually;
+use crate::support::{MASTER_KEY, TestApp};
 
 const KEY: [u8; 32] = [9; 32];
 
@@ -202,6 +206,7 @@ async fn the_services_can_only_append() {
 async fn failed_sign_ins_are_logged_without_what_was_typed() {
     let app = App::new().await;
     let ana = app.sign_up("ana@example.com").await.ok();
+    app.advance(1);
     app.sign_in("ana@example.com", "hunter2hunter2").await;
     app.sign_in("hunter2hunter2", "hunter2hunter2").await;
     app.sign_in("nobody@example.com", "hunter2hunter2").await;
@@ -309,5 +314,21 @@ async fn users_see_their_own_part_of_the_log() {
     get(&app, "/events", &token(json!({"role": "anon"})))
         .await
         .refused(403, "bad_jwt");
-    let _: &Value = &own.body;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_seals_the_log_with_the_master_key() {
+    let app = TestApp::new().await;
+    app.sign_up("ana@example.com").await;
+    let _worker = app.running.start_worker().await.unwrap();
+    let owner = app.owner().await;
+    let master = MasterKey::from_secret(&Secret::new(MASTER_KEY)).unwrap();
+    let key = AuditKey::new(&master.derive("sb/audit-log"));
+    let sealed = async || {
+        let report = verify_audit(&owner, &key, None).await.unwrap();
+        assert_eq!(report.problems, Vec::<String>::new());
+        report.sealed == 1 && report.unsealed == 0
+    };
+    eventually("the worker has sealed the entry", sealed).await;
+    app.running.shutdown().await;
 }

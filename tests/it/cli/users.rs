@@ -108,7 +108,7 @@ async fn accounts_are_imported_once_with_their_passwords() {
     let csv = format!(
         "id,aud,role,email,encrypted_password,email_confirmed_at,raw_app_meta_data,raw_user_meta_data,created_at,phone,is_anonymous\n\
          7d7bd1f6-3f05-4c43-9d67-0c3a9d5b1a10,authenticated,authenticated,Ana@example.com,{hash},2024-05-06 07:08:09.123456+00,\
-         \"{{\"\"provider\"\": \"\"email\"\", \"\"providers\"\": [\"\"email\"\"]}}\",\"{{\"\"nick\"\": \"\"Ana,\nB\"\"}}\",2024-05-06 07:08:09+00,,f\n\
+         \"{{\"\"provider\"\": \"\"email\"\", \"\"providers\"\": [\"\"email\"\"]}}\",\"{{\"\"nick\"\":\n \"\"Ana, B\"\"}}\",2024-05-06 07:08:09+00,,f\n\
          not-an-id,authenticated,service_role,bo@example.com,{hash},,,,,,f\n\
          ,authenticated,authenticated,cy@example.com,a plain password,,,,,,f\n\
          ,authenticated,authenticated,dan@example.com,,,,,,4912345678,f\n"
@@ -135,7 +135,7 @@ async fn accounts_are_imported_once_with_their_passwords() {
         from auth.users where email = 'ana@example.com'";
     assert_eq!(
         value(&owner, ana).await,
-        "7d7bd1f6-3f05-4c43-9d67-0c3a9d5b1a10 ana@example.com 2024-05-06 07:08:09.123456 2024 Ana,\nB"
+        "7d7bd1f6-3f05-4c43-9d67-0c3a9d5b1a10 ana@example.com 2024-05-06 07:08:09.123456 2024 Ana, B"
     );
     let identities = "select string_agg(provider, ' ' order by provider) from auth.identities";
     assert_eq!(value(&owner, identities).await, "email email phone");
@@ -228,4 +228,30 @@ async fn secrets_are_rotated_from_the_command_line() {
         .succeeded();
     assert_eq!(states(), ["revoked", "active"]);
     assert_eq!(sandbox.sb(&["secret", "rotate", "nonsense"]).code, Some(2));
+}
+
+/// Weak point 29: what is written is the new password, and it works.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_of_the_owners_own_goes_into_the_env_file() {
+    let (mut sandbox, owner) = project().await;
+    let role = format!("owner_{}", std::process::id());
+    let sql = format!("create role {role} superuser login password 'old-password'");
+    owner.batch_execute(&sql).await.unwrap();
+    let row = "select current_setting('port') || '/' || current_database() as place";
+    let place: String = owner.query_one(row, &[]).await.unwrap().get("place");
+    let url = format!("postgresql://{role}:old-password@127.0.0.1:{place}");
+    sandbox.env.retain(|(name, _)| name != "DATABASE_URL");
+    sandbox.write(".env", &format!("# secrets\nDATABASE_URL={url}\nOTHER=1\n"));
+    let output = sandbox.sb(&["password", "rotate", &role]).succeeded();
+    let password = output.stdout.trim();
+    let file = fs::read_to_string(sandbox.app(".env")).unwrap();
+    let new = url.replace("old-password", password);
+    assert_eq!(file, format!("# secrets\nDATABASE_URL={new}\nOTHER=1\n"));
+    assert_ne!(password, "old-password");
+    let open = async |url: &str| Connection::open(&sb::db::Target::parse(url).unwrap()).await;
+    open(&new).await.unwrap();
+    open(&url).await.unwrap_err();
+    sandbox.sb(&["user", "list"]).succeeded();
+    let unknown = sandbox.sb(&["password", "rotate", "somebody"]);
+    assert_eq!(unknown.code, Some(2), "{unknown:#?}");
 }

@@ -21,6 +21,8 @@ dev: ## Run examples/todos with a Postgres of its own; Ctrl-C ends everything
 
 test: ## Run every test: unit, integration, then end to end
 	$(call need,cargo,$(RUST))
+	$(call need,python3,$(PYTHON))
+	$(call need,openssl,Install OpenSSL (Debian: apt-get install openssl) and try again.)
 	@bash tests/packages.sh
 	cargo test --locked
 	@$(MAKE) --no-print-directory e2e

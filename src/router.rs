@@ -9,6 +9,7 @@ use crate::auth::{self, Auth};
 use crate::http::middleware;
 use crate::jobs;
 use crate::keys::Keys;
+use crate::mail::inbox;
 use crate::ops;
 use crate::rest::{self, Rest};
 
@@ -21,8 +22,14 @@ pub(crate) fn router(
     authors: Router,
 ) -> Router {
     let jobs = jobs::router(context.jobs.clone(), context.config.current().jobs.enabled);
+    let inbox = if context.mail.has_inbox() {
+        Router::new().nest("/inbox", inbox::router(context.mail.clone()))
+    } else {
+        Router::new()
+    };
     Router::new()
         .merge(authors)
+        .merge(inbox)
         .merge(ops::router(context, Some(rest.clone())))
         .merge(jwks(keys))
         .nest("/auth/v1", auth::router(auth))

@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
-#[expect(unused_imports, reason = "for the flows with mails")]
 pub(super) use super::landing::{
     redirect_with_code, redirect_with_error, redirect_with_message, redirect_with_session,
 };

@@ -231,7 +231,7 @@ pub(super) async fn use_link(
     let types: Vec<&str> = purposes.iter().map(|purpose| purpose.as_str()).collect();
     let now = auth.clock().now();
     let found = queries::take_token_by_hash(tx, &hash, &types, now).await?;
-    Ok(found.and_then(used))
+    Ok(found.as_ref().and_then(used))
 }
 
 /// Uses up a typed code. `None` for a wrong one, which is counted: the transaction must be committed then, too.
@@ -257,7 +257,7 @@ pub(super) async fn use_code(
     };
     queries::take_token_by_id(tx, found.id).await?;
     guess.was_right(tx).await?;
-    Ok(used(found))
+    Ok(used(&found))
 }
 
 fn fits(auth: &Auth, found: &FoundToken, address: &str, code: &str) -> bool {
@@ -275,7 +275,7 @@ fn fits(auth: &Auth, found: &FoundToken, address: &str, code: &str) -> bool {
     constant_time::verify_slices_are_equal(&hash, stored).is_ok()
 }
 
-fn used(found: FoundToken) -> Option<Used> {
+fn used(found: &FoundToken) -> Option<Used> {
     Some(Used {
         user_id: found.user_id,
         purpose: Purpose::from_text(&found.token_type)?,

@@ -54,7 +54,7 @@ pub(super) fn target(config: &Config, requested: Option<&str>) -> Result<Url, Au
 /// # Errors
 /// [`AuthError::Internal`] names the first entry that cannot.
 pub(super) fn check(config: &Config) -> Result<(), AuthError> {
-    let bad = |text: &String| !matches!(Pattern::parse(text), Some(_));
+    let bad = |text: &String| Pattern::parse(text).is_none();
     match config.auth.redirect_urls.iter().find(|text| bad(text)) {
         None => Ok(()),
         Some(text) => Err(AuthError::Internal(format!(
@@ -236,10 +236,8 @@ fn host_pattern(text: &str) -> Option<String> {
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'*'))
     };
     let is_fixed = |label: &&str| !label.contains('*');
-    (fixed > 0
-        && labels.iter().all(|l| is_label(&l))
-        && labels[fixed..].iter().all(|l| is_fixed(&l)))
-    .then(|| text.to_ascii_lowercase())
+    (fixed > 0 && labels.iter().all(is_label) && labels[fixed..].iter().all(is_fixed))
+        .then(|| text.to_ascii_lowercase())
 }
 
 fn host_matches(pattern: &str, host: &str) -> bool {

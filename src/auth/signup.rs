@@ -223,12 +223,12 @@ async fn store_in(
     // Read back: triggers may have changed the row.
     let user = queries::read_user(tx, new.id).await?;
     let mut user = user.ok_or_else(|| suppressed("a trigger deleted the new user"))?;
+    let payload = audit::by_user(Action::SignedUp, &user);
+    queries::log(tx, &payload, (client, new.at)).await?;
     if let Some(confirmation) = confirmation {
         confirmation.send(auth, tx, &user, client).await?;
         user.confirmation_sent_at = Some(new.at);
     }
-    let payload = audit::by_user(Action::SignedUp, &user);
-    queries::log(tx, &payload, (client, new.at)).await?;
     let what = (&user, new.at);
     auth.extensions().emit(tx, Event::UserSignup, what).await?;
     Ok(user)

@@ -36,17 +36,6 @@ pub(super) async fn current_user(auth: &Auth, bearer: Bearer<'_>) -> Result<User
     Ok(user)
 }
 
-/// The same for a change of how the user signs in: an account with a second factor must have shown it.
-///
-/// # Errors
-/// Those of [`current_user`], and those of [`mfa::require_aal`].
-pub(super) async fn trusted_user(auth: &Auth, bearer: Bearer<'_>) -> Result<User, AuthError> {
-    let connection = auth.db().auth().connection().await?;
-    let (user, session) = find_live(auth, &connection, bearer).await?;
-    mfa::require_aal(&user, bearer, session)?;
-    Ok(user)
-}
-
 /// The user and the session of a token.
 ///
 /// # Errors

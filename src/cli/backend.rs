@@ -12,7 +12,7 @@ use super::project::Project;
 use super::state::State;
 use super::ui::Ui;
 use crate::app::{App, Running};
-use crate::config::{Config, Secret};
+use crate::config::{Config, MailBackend, Secret};
 use crate::stack::{EventSink, PostgrestOptions, Stack, StackError, StackEvent, StackOptions};
 
 /// What differs between `sb dev` and `sb serve`.
@@ -48,6 +48,8 @@ pub(super) async fn start(
         let loopback = ["127.0.0.0/8", "::1"].map(str::to_owned);
         config.outbound.allow.extend(loopback);
         config.auth.openapi.get_or_insert(true);
+        config.development = true;
+        config.mail.backend.get_or_insert(MailBackend::Inbox);
     }
     if config.db.url.is_none() && mode == Mode::Production {
         let message = "no database is configured";
@@ -130,15 +132,23 @@ async fn bring_up(
         db_url: db_url.unwrap_or_default(),
         rest_url,
         jwks_url: format!("{api_url}/.well-known/jwks.json"),
+        mail_url: running
+            .context()
+            .mail
+            .has_inbox()
+            .then(|| format!("{api_url}/inbox")),
         api_url,
         admin_url: None,
-        mail_url: None,
         anon_key: keys.as_ref().map(|keys| keys.anon_key.clone()),
         service_role_key: keys.as_ref().map(|keys| keys.service_role_key.clone()),
         publishable_key: keys.as_ref().map(|keys| keys.publishable_key.clone()),
         secret_key: keys.as_ref().map(|keys| keys.secret_key.clone()),
     };
+    if mode == Mode::Production && state.mail_url.is_some() {
+        ui.warn("/inbox is open to whoever can reach it (mail.inbox_public): its mails sign in as anybody");
+    }
     if mode == Mode::Development {
+        super::mail::print_with(&running, ui);
         super::dev::seed(&running, &config, ui).await;
         if config.jobs.dev_inprocess {
             running.start_worker_for_development().await?;

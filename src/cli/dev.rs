@@ -109,6 +109,7 @@ pub(super) async fn run(args: Args, session: Session) -> CommandResult {
 /// URLs and keys. Keys of the older kind fill a dozen lines: `sb status` has them too.
 pub(super) fn summary(ui: Ui, state: &State, older_keys: bool) -> String {
     let row = |name: &str, value: &str| format!("  {}  {value}", ui.dim(&format!("{name:<12}")));
+    let mail = state.mail_url.iter().map(|url| row("Mail", &ui.cyan(url)));
     let mut lines = vec![
         row("API", &ui.cyan(&state.api_url)),
         row("REST", &format!("{}/rest/v1", state.api_url)),
@@ -118,6 +119,7 @@ pub(super) fn summary(ui: Ui, state: &State, older_keys: bool) -> String {
         row("PostgREST", &state.rest_url),
         row("Postgres", &state.db_url),
     ];
+    lines.extend(mail);
     let keys = [
         ("publishable", &state.publishable_key),
         ("secret", &state.secret_key),

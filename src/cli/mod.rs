@@ -16,6 +16,7 @@ mod init;
 mod jobs;
 mod keygen;
 mod logging;
+mod mail;
 mod migrate;
 mod password;
 mod probe;
@@ -108,6 +109,8 @@ enum Command {
     Cron(cron::Args),
     /// Look at background jobs; cancel, retry, enqueue and follow them.
     Jobs(jobs::Args),
+    /// Read the mails of the development inbox.
+    Mail(mail::Args),
     /// Apply pending migrations, show their state, or start a new one.
     Migrate(migrate::Args),
     /// Show addresses and keys of the running backend.
@@ -234,6 +237,7 @@ async fn dispatch(command: Command, session: Session) -> CommandResult {
         Command::Worker(args) => Box::pin(worker::run(args, session)).await,
         Command::Cron(args) => Box::pin(cron::run(args, session)).await,
         Command::Jobs(args) => Box::pin(jobs::run(args, session)).await,
+        Command::Mail(args) => Box::pin(mail::run(args, session)).await,
         Command::Migrate(args) => Box::pin(migrate::run(args, session)).await,
         Command::Status(args) => status::run(&args, &session),
         Command::Info(args) => info::run(&args, &session),

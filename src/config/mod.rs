@@ -258,6 +258,29 @@ impl Config {
         self
     }
 
+    /// What mailed links and codes depend on.
+    fn check_mailed(&self, problems: &mut Vec<String>) {
+        if !(6..=10).contains(&self.auth.otp_length) {
+            problems.push("auth.otp_length must be from 6 to 10".to_owned());
+        }
+        let lifetimes = [
+            Some(self.auth.otp_ttl),
+            self.auth.otp_token_ttl,
+            self.auth.recover_token_ttl,
+            self.auth.magic_link_token_ttl,
+            self.auth.signup_confirm_token_ttl,
+            self.auth.email_change_token_ttl,
+        ];
+        if lifetimes.contains(&Some(0)) {
+            problems.push("auth.otp_ttl and auth.…_token_ttl must be at least 1 second".to_owned());
+        }
+        if url::Url::parse(&self.server.site_url).is_err() {
+            problems.push(
+                "server.site_url must be an address such as https://app.example.com".to_owned(),
+            );
+        }
+    }
+
     fn check(&self, problems: &mut Vec<String>) {
         for (name, url) in [
             ("server.api_url", self.server.api_url.as_deref()),
@@ -284,6 +307,15 @@ impl Config {
                 }
             }
         }
+        if self.mail.from.parse::<lettre::message::Mailbox>().is_err() {
+            problems.push(
+                "mail.from must be an address, or Name <address>, such as App <no-reply@example.com>"
+                    .to_owned(),
+            );
+        }
+        if self.mail.smtp_password.is_some() && self.mail.smtp_username.is_none() {
+            problems.push("mail.smtp_password needs mail.smtp_username".to_owned());
+        }
         if self.auth.access_token_ttl == 0 || self.auth.refresh_token_ttl == 0 {
             problems.push(
                 "auth.access_token_ttl and auth.refresh_token_ttl must be at least 1 second"
@@ -296,6 +328,7 @@ impl Config {
                 "auth.default_role must be one of db.allowed_roles and not service_role".to_owned(),
             );
         }
+        self.check_mailed(problems);
         if self.jobs.concurrency == 0
             || self.jobs.poll_interval_s < 0.01
             || self.jobs.heartbeat_s < 0.1
@@ -540,7 +573,7 @@ fn parse_dotenv(text: &str, problems: &mut Vec<String>) -> Vec<(String, String)>
     pairs
 }
 
-fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     word: &str,
     known: impl Iterator<Item = &'a str>,
     before: &str,

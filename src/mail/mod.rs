@@ -5,13 +5,20 @@
 //! [`Deliver`] take it over, and otherwise renders the template and gives it to the backend: an SMTP server, the
 //! development inbox, or the log.
 
+mod breaker;
+mod compose;
 mod error;
+pub(crate) mod inbox;
 mod model;
+pub(crate) mod preview;
 mod queries;
+mod scrub;
 mod sealed;
 mod send;
+mod smtp;
+mod template;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use futures_util::future::BoxFuture;
 use lettre::Address;
@@ -21,11 +28,13 @@ pub use error::MailError;
 pub use model::{Letter, NewMail};
 
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, Config, MailBackend};
 use crate::db::{Db, Tx};
 use crate::jobs::{Handlers, JobError, JobId, Jobs};
 use crate::keys::MasterKey;
+use breaker::Breaker;
 use sealed::Seal;
+use smtp::Smtp;
 
 /// Largest values of one mail, in bytes of JSON.
 pub const MAX_VALUES_BYTES: usize = 131_072;
@@ -44,6 +53,16 @@ pub enum Delivery {
     Declined,
 }
 
+/// Shows a mail to whoever develops.
+pub(crate) type Print = Arc<dyn Fn(&Printed) + Send + Sync>;
+
+/// What is shown of a mail on a terminal.
+pub(crate) struct Printed {
+    pub(crate) to: String,
+    pub(crate) subject: String,
+    pub(crate) text: String,
+}
+
 /// Handle on mail. Clones share it.
 #[derive(Clone)]
 pub struct Mailer(Arc<Inner>);
@@ -55,6 +74,9 @@ struct Inner {
     clock: Clock,
     config: config::Handle,
     deliver: OnceLock<Deliver>,
+    print: OnceLock<Print>,
+    smtp: Smtp,
+    breaker: Mutex<Breaker>,
 }
 
 impl std::fmt::Debug for Mailer {
@@ -79,6 +101,9 @@ impl Mailer {
             clock,
             config,
             deliver: OnceLock::new(),
+            print: OnceLock::new(),
+            smtp: Smtp::default(),
+            breaker: Mutex::default(),
         }))
     }
 
@@ -90,7 +115,7 @@ impl Mailer {
         check(mail)?;
         let envelope = self.0.seal.close(Uuid::new_v4(), mail)?;
         let envelope = serde_json::to_value(envelope).expect("an envelope is JSON");
-        let at_a_time = self.0.config.current().mail.smtp_concurrency.max(1);
+        let at_a_time = self.config().mail.smtp_concurrency.max(1);
         let (id, queue) = queries::enqueue(tx, &envelope, mail.user_id, at_a_time.into()).await?;
         self.0.jobs.wake_after_commit(tx, queue);
         Ok(id)
@@ -100,6 +125,22 @@ impl Mailer {
     /// was one.
     pub fn deliver_with(&self, deliver: Deliver) -> bool {
         self.0.deliver.set(deliver).is_ok()
+    }
+
+    /// Lets backend `console` show mails whole. Only `sb dev` does: they hold links that sign in.
+    pub(crate) fn print_with(&self, print: Print) {
+        let _ = self.0.print.set(print);
+    }
+
+    /// Whether `/inbox` is served: never in production, unless the settings say that everybody may see it.
+    pub(crate) fn has_inbox(&self) -> bool {
+        let config = self.config();
+        config.mail.backend == Some(MailBackend::Inbox)
+            && (config.development || config.mail.inbox_public)
+    }
+
+    fn config(&self) -> Arc<Config> {
+        self.0.config.current()
     }
 
     /// Adds the handler of `mail.send`.

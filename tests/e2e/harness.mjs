@@ -23,7 +23,7 @@ const PASSWORD = 'correct horse battery staple'
 
 /** The environment without what would redirect the program under test. */
 export function cleanEnv(extra = {}) {
-  const redirects = /^(SB_(?!CACHE_DIR)|PG|JWT_|AUTH_|DB_|SECURITY_|LOG_|DATABASE_URL|POSTGREST_URL|SITE_URL|CORS_ORIGINS|TRUSTED_PROXIES|OUTBOUND_|NO_COLOR|CLICOLOR)/
+  const redirects = /^(SB_(?!CACHE_DIR)|PG|JWT_|AUTH_|DB_|SECURITY_|LOG_|DATABASE_URL|POSTGREST_URL|SITE_URL|CORS_ORIGINS|TRUSTED_PROXIES|OUTBOUND_|GOOGLE_CLIENT_|GITHUB_CLIENT_|NO_COLOR|CLICOLOR)/
   const kept = Object.entries(process.env).filter(([name]) => !redirects.test(name))
   return { ...Object.fromEntries(kept), SB_POSTGRES_DURABLE: 'false', ...extra }
 }

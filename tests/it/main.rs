@@ -16,6 +16,7 @@ mod embed;
 mod hooks;
 mod jobs;
 mod keys;
+mod mail;
 mod migrate;
 mod ops;
 mod passwords;

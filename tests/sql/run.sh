@@ -132,6 +132,7 @@ for file in supabase_like/*.sql; do
 done
 check 05_supabase_like.sql "$one"
 check 06_default_grants.sql "$one"
+check 07_mail.sql "$one"
 
 # The second database is untouched by what happened in the first.
 check 01_roles.sql "$two"

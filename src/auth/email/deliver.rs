@@ -38,8 +38,7 @@ pub(in crate::auth) async fn run(auth: &Auth, payload: &Value) -> JobResult {
     };
     // The result says nothing of what was found: those who may read jobs need not know.
     match deliver(auth, &passed).await {
-        Ok(()) => Ok(Value::Null),
-        Err(AuthError::HookRejected(_)) => Ok(Value::Null),
+        Ok(()) | Err(AuthError::HookRejected(_)) => Ok(Value::Null),
         Err(error) => Err(error.into()),
     }
 }

@@ -67,11 +67,16 @@ pub(in crate::auth) async fn send(
 ) -> Result<(), AuthError> {
     let issued = issue(auth, tx, letter, client).await?;
     let config = auth.config();
+    // A guest has none yet.
+    let address = match letter.user.email.as_str() {
+        "" => letter.to,
+        address => address,
+    };
     let mut mail = NewMail::new(letter.template(), letter.to)
         .user_id(letter.user.id)
         .value("SiteURL", config.server.site_url.as_str())
         .value("RedirectTo", letter.redirect_to.as_str())
-        .value("Email", letter.user.email.as_str())
+        .value("Email", address)
         .value("Token", issued.code.as_str());
     if letter.purpose != Purpose::Reauthentication {
         let link = link(&config, &issued.token, letter.purpose, letter.redirect_to);

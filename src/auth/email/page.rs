@@ -29,28 +29,17 @@ pub(in crate::auth) fn confirm(
     target: &Url,
 ) -> Response {
     let (title, button) = words(kind);
-    let inputs: String = fields
-        .iter()
-        .map(|(name, value)| {
-            format!(
-                "<input type=\"hidden\" name=\"{name}\" value=\"{}\">",
-                escape(value)
-            )
-        })
-        .collect();
+    let inputs = fields.iter().map(|(name, value)| {
+        let value = escape(value);
+        format!("<input type=\"hidden\" name=\"{name}\" value=\"{value}\">")
+    });
+    let inputs = inputs.collect::<Vec<_>>().concat();
     let body = format!(
         "<h1>{title}</h1>\
          <form method=\"post\" action=\"{action}\">{inputs}<button type=\"submit\">{button}</button></form>",
         action = escape(action),
     );
     answer(title, &body, &form_targets(target))
-}
-
-/// What a link without an address to go on to answers, once it was used.
-pub(in crate::auth) fn message(title: &str, text: &str) -> Response {
-    let (title, text) = (escape(title), escape(text));
-    let body = format!("<h1>{title}</h1><p>{text}</p>");
-    answer(&title, &body, "'none'")
 }
 
 /// Browsers hold the redirect that answers a form against the policy too, so the origin it may lead to is named.

@@ -97,10 +97,11 @@ pub(in crate::auth) async fn check_nonce(
     let email = Email::parse(&user.email).ok();
     let address = email.as_ref().map_or("", Email::as_str);
     let tx = auth.db().auth().begin().await?;
-    let used =
-        one_time_token::use_code(auth, &tx, &[Purpose::Reauthentication], (address, nonce)).await;
-    let used = tx.finish(used).await?;
-    match used.filter(|used| used.user_id == user.id) {
+    let typed = (address, nonce);
+    let purposes = [Purpose::Reauthentication];
+    let checked = one_time_token::use_code(auth, &tx, &purposes, typed).await;
+    let checked = tx.finish(checked).await?;
+    match checked.filter(|used| used.user_id == user.id) {
         Some(_) => Ok(()),
         None => Err(AuthError::Refused(
             ErrorCode::ReauthenticationNotValid,

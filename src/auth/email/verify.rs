@@ -117,21 +117,21 @@ async fn log_failure(
 async fn act(
     auth: &Auth,
     tx: &Tx,
-    used: Used,
+    token: Used,
     proof: Proof<'_>,
     client: &Client,
 ) -> Result<Proven, AuthError> {
-    let user = queries::read_user(tx, used.user_id).await?;
+    let user = queries::read_user(tx, token.user_id).await?;
     let user = user.ok_or(EXPIRED)?;
-    if let Purpose::EmailChangeCurrent | Purpose::EmailChangeNew = used.purpose {
-        if !change::confirm(auth, tx, &user, used.purpose, client).await? {
+    if let Purpose::EmailChangeCurrent | Purpose::EmailChangeNew = token.purpose {
+        if !change::confirm(auth, tx, &user, token.purpose, client).await? {
             return Ok(Proven::Half);
         }
     } else {
-        confirm(auth, tx, &user, used.purpose, client).await?;
+        confirm(auth, tx, &user, token.purpose, client).await?;
     }
-    let method = method(used.purpose, proof);
-    let flow = used.flow_id.filter(|_| matches!(proof, Proof::Link(_)));
+    let method = method(token.purpose, proof);
+    let flow = token.flow_id.filter(|_| matches!(proof, Proof::Link(_)));
     if let Some(flow_id) = flow {
         let whose = (flow_id, user.id);
         let code = flow::issue_code(auth, tx, whose, method, None).await?;

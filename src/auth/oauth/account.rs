@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::policy::{self, Decision};
 use super::profile::Profile;
+use crate::auth::address::Email;
 use crate::auth::audit::{self, Action};
 use crate::auth::email::sign_up::Confirmation;
 use crate::auth::flow::{self, ProviderTokens};
@@ -121,7 +122,7 @@ async fn step(
 ) -> Result<Step, Stop> {
     let now = auth.clock().now();
     if let Some((identity_id, user_id)) = queries::find_identity(tx, arrival.key()).await? {
-        queries::use_identity(tx, identity_id, &arrival.data(), now).await?;
+        queries::use_identity(tx, identity_id, &arrival.news(), now).await?;
         return known(auth, tx, arrival, end, user_id).await;
     }
     let namesake = match &arrival.profile.email {
@@ -211,7 +212,7 @@ async fn create(
         id: Uuid::new_v4(),
         aud: &config.jwt.aud,
         role: &config.auth.default_role,
-        email: profile.email.as_ref().map(|email| email.as_str()),
+        email: profile.email.as_ref().map(Email::as_str),
         phone: None,
         username: None,
         password_hash: None,
@@ -288,6 +289,15 @@ impl Arrival<'_> {
         Value::Object(self.profile.data.clone())
     }
 
+    /// What a known identity learns. A token that tells no address takes none away.
+    fn news(&self) -> Value {
+        let mut data = self.profile.data.clone();
+        if self.profile.email.is_none() {
+            data.remove("email_verified");
+        }
+        Value::Object(data)
+    }
+
     /// Gives the identity to a user, with what the provider knows and the user does not have yet.
     async fn attach(&self, tx: &Tx, user_id: Uuid, now: DateTime<Utc>) -> Result<(), Stop> {
         let data = self.data();
@@ -335,7 +345,7 @@ impl Arrival<'_> {
         now: DateTime<Utc>,
     ) -> Result<(), Stop> {
         let (provider, subject) = self.key();
-        let email = self.profile.email.as_ref().map_or("", |it| it.as_str());
+        let email = self.profile.email.as_ref().map_or("", Email::as_str);
         let traits = json!({
             "provider": provider,
             "provider_id": subject,
@@ -375,7 +385,7 @@ pub(super) async fn link(
     let linked = async {
         arrival.attach(tx, user_id, now).await?;
         let email = vouched.and_then(|profile| profile.email.as_ref());
-        let email = email.map(crate::auth::address::Email::as_str);
+        let email = email.map(Email::as_str);
         queries::settle_user(tx, user_id, email, now).await?;
         let reason = "the signed-in user asked for it";
         arrival.log_link(tx, user_id, reason, now).await

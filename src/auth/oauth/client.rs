@@ -63,7 +63,7 @@ pub(super) fn unavailable() -> AuthError {
 pub(super) fn note(provider: &Provider, problem: &str) {
     tracing::warn!(
         oauth.provider = provider.name(),
-        problem,
+        error = problem,
         "a sign-in with an identity provider failed: {problem}"
     );
 }
@@ -108,7 +108,7 @@ async fn endpoints(
                 } else {
                     AuthType::RequestBody
                 },
-                metadata.userinfo_endpoint().map(|url| url.to_string()),
+                metadata.userinfo_endpoint().map(ToString::to_string),
                 Some((metadata.issuer().to_string(), names_itself)),
             )
         }

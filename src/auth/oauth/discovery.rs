@@ -13,7 +13,9 @@ use openidconnect::core::{
     CoreJsonWebKey, CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm,
     CoreResponseMode, CoreResponseType, CoreSubjectIdentifierType,
 };
-use openidconnect::{AdditionalProviderMetadata, JsonWebKeySet, ProviderMetadata};
+use openidconnect::{
+    AdditionalProviderMetadata, JsonWebKeySet, ProviderMetadata, TokenUrl, UserInfoUrl,
+};
 use serde::{Deserialize, Serialize};
 
 use super::http::Client;
@@ -175,8 +177,8 @@ async fn fetch(auth: &Auth, (issuer, rule): (&str, IssuerRule)) -> Result<Metada
     let is_secure = issuer.starts_with("https://");
     let endpoints = [
         Some(metadata.authorization_endpoint().url()),
-        metadata.token_endpoint().map(|it| it.url()),
-        metadata.userinfo_endpoint().map(|it| it.url()),
+        metadata.token_endpoint().map(TokenUrl::url),
+        metadata.userinfo_endpoint().map(UserInfoUrl::url),
         Some(metadata.jwks_uri().url()),
     ];
     for url in endpoints.into_iter().flatten() {

@@ -235,12 +235,12 @@ impl Check<'_> {
         let (Some(access_token), Some(named)) = (self.beside.access_token, named) else {
             return Ok(());
         };
-        let unfit = |_| Failure::Other("its access token cannot be compared".to_owned());
-        let algorithm = token.signing_alg().map_err(|_| unfit(()))?;
-        let key = token.signing_key(verifier).map_err(|_| unfit(()))?;
+        let unfit = || Failure::Other("its access token cannot be compared".to_owned());
+        let algorithm = token.signing_alg().map_err(|_| unfit())?;
+        let key = token.signing_key(verifier).map_err(|_| unfit())?;
         let access_token = AccessToken::new(access_token.to_owned());
         let hash = AccessTokenHash::from_token(&access_token, algorithm, key);
-        if hash.map_err(|_| unfit(()))? == *named {
+        if hash.map_err(|_| unfit())? == *named {
             Ok(())
         } else {
             let text = "it belongs to another access token";
@@ -289,6 +289,10 @@ mod tests {
 
     use super::*;
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a JSON literal reads better without a borrow"
+    )]
     fn audience_of(claims: Value) -> Result<String, &'static str> {
         let ids = ["web".to_owned(), "ios".to_owned()];
         let claims = claims.as_object().cloned().unwrap();

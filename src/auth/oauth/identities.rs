@@ -8,7 +8,7 @@ use crate::auth::audit::{self, Action};
 use crate::auth::model::{Client, Identity, User};
 use crate::auth::queries::{self as shared, oauth as queries};
 use crate::auth::user::{self, Bearer};
-use crate::auth::{Auth, AuthError, saving};
+use crate::auth::{Auth, AuthError, mfa, saving};
 use crate::config::Linking;
 use crate::db::Tx;
 use crate::error::ErrorCode;
@@ -17,13 +17,21 @@ use crate::error::ErrorCode;
 /// be possible.
 ///
 /// # Errors
-/// [`ErrorCode::ManualLinkingDisabled`], and those of [`user::trusted_user`].
+/// [`ErrorCode::ManualLinkingDisabled`], [`ErrorCode::InsufficientAal`], and those of a bearer whose session has ended.
 pub(super) async fn linking_user(auth: &Auth, bearer: Bearer<'_>) -> Result<Uuid, AuthError> {
     let settings = &auth.config().auth;
     if !settings.manual_linking && settings.linking != Linking::Ask {
         return Err(DISABLED);
     }
-    Ok(user::trusted_user(auth, bearer).await?.id)
+    Ok(subject(auth, bearer).await?.id)
+}
+
+/// The bearer, whose session must have seen the second factor if the account has one.
+async fn subject(auth: &Auth, bearer: Bearer<'_>) -> Result<User, AuthError> {
+    let connection = auth.db().auth().connection().await?;
+    let (user, session) = user::find_live(auth, &connection, bearer).await?;
+    mfa::require_aal(&user, bearer, session)?;
+    Ok(user)
 }
 
 const DISABLED: AuthError = AuthError::Refused(
@@ -35,9 +43,8 @@ const DISABLED: AuthError = AuthError::Refused(
 /// in by mail an account has no password.
 ///
 /// # Errors
-/// [`ErrorCode::ManualLinkingDisabled`], [`ErrorCode::IdentityNotFound`],
-/// [`ErrorCode::SingleIdentityNotDeletable`], [`ErrorCode::EmailConflictIdentityNotDeletable`], and those of
-/// [`user::trusted_user`].
+/// [`ErrorCode::ManualLinkingDisabled`], [`ErrorCode::InsufficientAal`], [`ErrorCode::IdentityNotFound`],
+/// [`ErrorCode::SingleIdentityNotDeletable`], [`ErrorCode::EmailConflictIdentityNotDeletable`].
 pub(super) async fn unlink(
     auth: &Auth,
     bearer: Bearer<'_>,
@@ -47,7 +54,7 @@ pub(super) async fn unlink(
     if !auth.config().auth.manual_linking {
         return Err(DISABLED);
     }
-    let user_id = user::trusted_user(auth, bearer).await?.id;
+    let user_id = subject(auth, bearer).await?.id;
     let tx = auth.db().auth().begin().await?;
     let unlinked = unlink_in(auth, &tx, (user_id, identity_id), client).await;
     tx.finish(unlinked).await

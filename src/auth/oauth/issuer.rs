@@ -46,9 +46,8 @@ impl IssuerRule {
     ) -> Result<String, &'static str> {
         let found = claims.get("iss").and_then(Value::as_str).unwrap_or("");
         match self {
-            Self::Exact => Ok(discovered.to_owned()),
             Self::Apple if APPLE.contains(&found) => Ok(found.to_owned()),
-            Self::Apple => Ok(discovered.to_owned()),
+            Self::Exact | Self::Apple => Ok(discovered.to_owned()),
             Self::Microsoft => {
                 let tenant = claims.get("tid").and_then(Value::as_str);
                 let tenant = tenant
@@ -71,6 +70,10 @@ mod tests {
 
     const TENANT: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a JSON literal reads better without a borrow"
+    )]
     fn expected(
         rule: IssuerRule,
         discovered: &str,

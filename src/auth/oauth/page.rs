@@ -3,6 +3,8 @@
 //! Apple answers with a POST from its own site, to which browsers add no cookie of ours. The page posts the same once
 //! more, from our site. It runs one script, whose hash its policy names.
 
+use std::fmt::Write as _;
+
 use super::callback::Answer;
 
 /// What the page runs.
@@ -24,9 +26,10 @@ pub(super) fn bounce(answer: &Answer) -> String {
     for (name, value) in fields {
         if let Some(value) = value {
             let value = escaped(value);
-            inputs.push_str(&format!(
+            let _ = write!(
+                inputs,
                 "<input type=\"hidden\" name=\"{name}\" value=\"{value}\">"
-            ));
+            );
         }
     }
     format!(

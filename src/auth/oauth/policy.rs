@@ -87,6 +87,8 @@ impl Decision {
 mod tests {
     use uuid::Uuid;
 
+    use super::Decision::{Create, Link, Refuse, TakeOver};
+    use super::Linking::{Ask, Auto, Never};
     use super::*;
 
     /// The whole policy. Fails when any of its conditions is dropped.
@@ -102,8 +104,6 @@ mod tests {
             namesake(true, false),
             namesake(false, false),
         );
-        use Decision::{Create, Link, Refuse, TakeOver};
-        use Linking::{Ask, Auto, Never};
         for linking in [Auto, Ask, Never] {
             assert_eq!(decide(linking, true, None), Create);
             assert_eq!(decide(linking, false, None), Create);

@@ -59,7 +59,10 @@ impl Missing {
 
     /// To an ID token.
     pub(super) fn token_refusal(self) -> AuthError {
-        let message = "This provider is not enabled";
+        let message = match self {
+            Self::Unknown => "This provider is not set up",
+            Self::Disabled => "This provider is not enabled",
+        };
         AuthError::Refused(ErrorCode::ProviderDisabled, message)
     }
 }

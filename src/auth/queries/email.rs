@@ -101,10 +101,10 @@ pub(in crate::auth) async fn confirm_half(
 ) -> Result<u64, DbError> {
     let sql = "
     update auth.users u
-       set email_change_confirm_status = $2
+       set email_change_confirm_status = $2::smallint
          , updated_at = $3
      where u.id = $1
-       and u.email_change_confirm_status in (0, $2)";
+       and coalesce(u.email_change_confirm_status, 0) in (0, $2::smallint)";
     tx.execute(sql, &[&user_id, &half, &at]).await
 }
 
@@ -130,7 +130,7 @@ pub(in crate::auth) async fn finish_email_change(
 /// Which halves of a change of address are confirmed.
 pub(in crate::auth) async fn read_email_change(tx: &Tx, user_id: Uuid) -> Result<i16, DbError> {
     let sql = "
-    select coalesce(u.email_change_confirm_status, 0) as confirmed
+    select coalesce(u.email_change_confirm_status, 0::smallint) as confirmed
       from auth.users u
      where u.id = $1";
     let row = tx.query_opt(sql, &[&user_id]).await?;

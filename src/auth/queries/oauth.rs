@@ -155,7 +155,7 @@ pub(in crate::auth) async fn insert_identity(
     Ok(count == 1)
 }
 
-/// Notes a sign-in with an identity, and what the provider says by now.
+/// Notes a sign-in with an identity, and what the provider says by now on top of what it said before.
 pub(in crate::auth) async fn use_identity(
     tx: &Tx,
     identity_id: Uuid,
@@ -164,7 +164,7 @@ pub(in crate::auth) async fn use_identity(
 ) -> Result<u64, DbError> {
     let sql = "
     update auth.identities i
-       set identity_data = $2
+       set identity_data = i.identity_data || $2
          , last_sign_in_at = $3
          , updated_at = $3
      where i.id = $1";
@@ -288,7 +288,7 @@ pub(in crate::auth) async fn replace_email(
     let sql = "
     update auth.users u
        set email = $2
-         , email_confirmed_at = case when $3 then $4 end
+         , email_confirmed_at = case when $3 then $4::timestamptz end
          , updated_at = $4
      where u.id = $1";
     tx.execute(sql, &[&user_id, &email, &is_confirmed, &at])

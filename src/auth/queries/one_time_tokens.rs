@@ -30,7 +30,8 @@ pub(in crate::auth) struct FoundToken {
     pub(in crate::auth) flow_id: Option<Uuid>,
 }
 
-/// Stores a token, and removes two that are over. Zero rows: its flow is over.
+/// Stores a token, and removes two that are over. Of several users who want one address only the last has a token, so that
+/// a guess is never a guess at many codes.
 pub(in crate::auth) async fn write_token(tx: &Tx, new: &TokenRow<'_>) -> Result<u64, DbError> {
     let sql = "
     with pruned as (
@@ -40,6 +41,7 @@ pub(in crate::auth) async fn write_token(tx: &Tx, new: &TokenRow<'_>) -> Result<
            from auth.one_time_tokens expired
           where expired.expires_at <= $9
             and expired.user_id <> $2
+            and expired.relates_to <> $5
           order by expired.expires_at
           limit 2
             for update of expired skip locked
@@ -49,6 +51,11 @@ pub(in crate::auth) async fn write_token(tx: &Tx, new: &TokenRow<'_>) -> Result<
        where t.user_id = $2
          and t.token_type = any ($4)
          and t.token_type <> $3
+    ), outrun as (
+      delete from auth.one_time_tokens t
+       where t.relates_to = $5
+         and t.token_type = $3
+         and t.user_id <> $2
     )
     insert into auth.one_time_tokens
       ( id, user_id, token_type, relates_to, token_hash, code_hash, flow_id, created_at, updated_at

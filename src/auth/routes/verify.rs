@@ -166,7 +166,17 @@ fn path_of(api_url: &str) -> String {
     )
 }
 
-/// The button was pressed. A form that another site sends could sign somebody in without their doing.
+/// A form that another site sends could sign somebody in without their doing.
+fn check_site(headers: &HeaderMap) -> Result<(), AuthError> {
+    match headers.get("sec-fetch-site") {
+        Some(site) if site != "same-origin" && site != "none" => Err(AuthError::Invalid(
+            "open the link itself and press its button",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The button was pressed.
 async fn follow(
     State(auth): State<Auth>,
     client: Client,
@@ -174,10 +184,7 @@ async fn follow(
     headers: HeaderMap,
     Form(form): Form,
 ) -> Result<Response, ApiError> {
-    let site = headers.get("sec-fetch-site");
-    if site.is_some_and(|site| site != "same-origin" && site != "none") {
-        return Err(AuthError::Invalid("open the link itself and press its button").into());
-    }
+    check_site(&headers)?;
     let link = Link::from_form(&form).followed();
     let location = verify::follow(&auth, &link, &client, origin).await?;
     Ok(see_other(&location))
@@ -261,27 +268,36 @@ async fn verify_magic_link(
     State(auth): State<Auth>,
     client: Client,
     origin: Origin,
+    headers: HeaderMap,
     Query(link): Query<Link>,
 ) -> Result<Response, ApiError> {
-    post_link(&auth, link.of_kind("email"), &client, origin).await
+    post_link(&auth, link.of_kind("email"), &client, (origin, &headers)).await
 }
 
 async fn verify_signup(
     State(auth): State<Auth>,
     client: Client,
     origin: Origin,
+    headers: HeaderMap,
     Query(link): Query<Link>,
 ) -> Result<Response, ApiError> {
-    post_link(&auth, link.of_kind("signup"), &client, origin).await
+    post_link(&auth, link.of_kind("signup"), &client, (origin, &headers)).await
 }
 
 async fn verify_email_change(
     State(auth): State<Auth>,
     client: Client,
     origin: Origin,
+    headers: HeaderMap,
     Query(link): Query<Link>,
 ) -> Result<Response, ApiError> {
-    post_link(&auth, link.of_kind("email_change"), &client, origin).await
+    post_link(
+        &auth,
+        link.of_kind("email_change"),
+        &client,
+        (origin, &headers),
+    )
+    .await
 }
 
 /// The token is in the query; without `redirect_to` the answer is JSON.
@@ -289,10 +305,11 @@ async fn post_link(
     auth: &Auth,
     link: Link,
     client: &Client,
-    origin: Origin,
+    (origin, headers): (Origin, &HeaderMap),
 ) -> Result<Response, ApiError> {
     let link = link.followed();
     if link.redirect_to.is_some() {
+        check_site(headers)?;
         return Ok(see_other(
             &verify::follow(auth, &link, client, origin).await?,
         ));

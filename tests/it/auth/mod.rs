@@ -5,6 +5,7 @@ mod admin;
 mod attack_table;
 mod audit;
 mod extensions;
+mod flows;
 mod limits;
 mod logout;
 mod mfa;

@@ -231,6 +231,11 @@ async fn with_confirmation_a_taken_address_looks_free() {
     assert!(first.body.get("access_token").is_none());
     assert_eq!(first.text("/email"), "ana@example.com");
     assert!(first.body.get("email_confirmed_at").is_none());
+    app.owner
+        .batch_execute("update auth.users set email_confirmed_at = now()")
+        .await
+        .unwrap();
+    app.advance(61);
     let again = app.sign_up("Ana@example.com").await.ok();
     assert_eq!(again.body["identities"], json!([]));
     assert_ne!(again.text("/id"), first.text("/id"));
@@ -240,13 +245,17 @@ async fn with_confirmation_a_taken_address_looks_free() {
     assert_eq!(keys(&first), keys(&again));
     assert_eq!(app.password_hashes(), 2);
     assert_eq!(app.value("select count(*) from auth.sessions").await, "0");
+    app.owner
+        .batch_execute("update auth.users set email_confirmed_at = null")
+        .await
+        .unwrap();
     let right = app.sign_in("ana@example.com", PASSWORD).await;
     right.refused(400, "email_not_confirmed");
     let wrong = app.sign_in("ana@example.com", "wrong password").await;
     wrong.refused(400, "invalid_credentials");
     assert_eq!(
         app.audit().await,
-        "user_signedup user_repeated_signup login_failed"
+        "user_signedup user_confirmation_requested user_repeated_signup login_failed"
     );
 }
 

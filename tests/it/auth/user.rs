@@ -236,20 +236,6 @@ async fn an_address_changes_at_once_without_confirmation() {
 }
 
 #[tokio::test]
-async fn an_address_cannot_change_where_it_would_need_mail() {
-    let app = App::with_settings(&[("auth.require_email_confirmation", "true")]).await;
-    let account = json!({"email": "ana@example.com", "password": PASSWORD, "email_confirm": true});
-    app.admin("POST", "", account).await.ok();
-    let session = app.sign_in("ana@example.com", PASSWORD).await.ok();
-    let change = json!({"email": "bo@example.com"});
-    app.put_user(session.access_token(), change)
-        .await
-        .refused(422, "feature_disabled");
-    let same = json!({"email": "ANA@example.com"});
-    app.put_user(session.access_token(), same).await.ok();
-}
-
-#[tokio::test]
 async fn metadata_cannot_grow_without_end() {
     let app = App::new().await;
     let session = app.sign_up("ana@example.com").await.ok();

@@ -9,6 +9,7 @@ mod external;
 mod init;
 mod jobs;
 mod lifecycle;
+mod mail;
 mod settings;
 mod test;
 mod up;

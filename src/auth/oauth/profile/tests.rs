@@ -1,5 +1,10 @@
 //! Whose word on an address is taken.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "a JSON literal reads better without a borrow"
+)]
+
 use super::*;
 use crate::config::{Config, Sources};
 

@@ -43,6 +43,7 @@ async fn unlink(app: &App, token: &str, id: &str) -> Reply {
 async fn both_sides_proven_the_identity_joins_and_the_log_says_why() {
     let (app, provider) = project(&[]).await;
     confirmed(&app, "ana@example.com").await;
+    app.advance(1);
     let landing = Browser::new(&app)
         .sign_in(&provider, "provider=acme", ana(&app))
         .await;
@@ -135,6 +136,7 @@ async fn an_identity_is_linked_used_and_unlinked() {
     let (app, provider) = project(&[("auth.manual_linking", "true")]).await;
     let session = app.sign_up("own@example.com").await.ok();
     let token = session.access_token();
+    app.advance(1);
     let landing = link(
         &app,
         &provider,
@@ -246,7 +248,15 @@ async fn the_last_two_identities_are_not_removed_at_once() {
         .iter()
         .map(|it| it["identity_id"].as_str().unwrap());
     let token = session.access_token();
-    let replies = futures_util::future::join_all(ids.map(|id| unlink(&app, token, id))).await;
+    // Both have begun before either can go on.
+    let lock = "begin; select from auth.users for update";
+    app.owner.batch_execute(lock).await.unwrap();
+    let both = futures_util::future::join_all(ids.map(|id| unlink(&app, token, id)));
+    let release = async {
+        app.wait_for_blocked(2).await;
+        app.owner.batch_execute("commit").await.unwrap();
+    };
+    let (replies, ()) = tokio::join!(both, release);
     let mut statuses: Vec<u16> = replies.iter().map(|reply| reply.status.as_u16()).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 422]);
@@ -320,4 +330,30 @@ async fn an_id_token_can_be_linked_to_its_bearer() {
         .send()
         .await;
     call("2").await.refused(403, "session_not_found");
+}
+
+/// Fails when the level of the session is not asked for.
+#[tokio::test]
+async fn an_account_with_a_second_factor_links_in_a_session_that_has_seen_it() {
+    let (app, provider) = project(&[("auth.manual_linking", "true")]).await;
+    let session = app.sign_up("own@example.com").await.ok();
+    let token = session.access_token();
+    let sql = "insert into auth.mfa_factors (user_id, factor_type, status) select u.id, 'totp', 'verified' from auth.users u";
+    app.owner.execute(sql, &[]).await.unwrap();
+    begin_link(&app, token, "")
+        .await
+        .refused(401, "insufficient_aal");
+    let id = session.text("/user/identities/0/identity_id");
+    unlink(&app, token, id)
+        .await
+        .refused(401, "insufficient_aal");
+    let claims = json!({"email": "x@example.com", "email_verified": true});
+    let body = json!({"provider": "acme", "id_token": provider.id_token(now(&app), &claims), "link_identity": true});
+    let call = app
+        .request("POST", "/token?grant_type=id_token")
+        .bearer(token);
+    call.json(body)
+        .send()
+        .await
+        .refused(401, "insufficient_aal");
 }

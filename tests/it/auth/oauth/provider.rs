@@ -74,6 +74,8 @@ pub(super) struct Behaviour {
     pub(super) token_answer: Value,
     /// Paths that are never answered.
     pub(super) silent: Vec<String>,
+    /// A code is taken as often as it comes.
+    pub(super) codes_are_good_for_ever: bool,
     /// What GitHub's API answers.
     pub(super) emails: Value,
     codes: HashMap<String, Code>,
@@ -108,6 +110,7 @@ impl Provider {
                 instead: HashMap::new(),
                 token_answer: json!({}),
                 silent: Vec::new(),
+                codes_are_good_for_ever: false,
                 emails: json!([]),
                 codes: HashMap::new(),
                 calls: Vec::new(),
@@ -179,10 +182,14 @@ impl Provider {
         if !is_our_client(headers, &form) {
             return refused("invalid_client");
         }
-        let Some(code) = form
-            .get("code")
-            .and_then(|code| behaviour.codes.remove(code))
-        else {
+        let known = form.get("code").and_then(|code| {
+            if behaviour.codes_are_good_for_ever {
+                behaviour.codes.get(code).cloned()
+            } else {
+                behaviour.codes.remove(code)
+            }
+        });
+        let Some(code) = known else {
             return refused("invalid_grant");
         };
         let verifier = form.get("code_verifier").map(|verifier| s256(verifier));

@@ -1,0 +1,130 @@
+//! Nobody learns from an answer, or from its time, whether an address has an account.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::support::{ANA, Answer as _, Flows, PASSWORD};
+use crate::support::Reply;
+
+fn shape(reply: &Reply) -> (u16, Value, Vec<String>) {
+    let mut headers: Vec<String> = reply
+        .headers
+        .iter()
+        .filter(|(name, _)| name.as_str() != "x-request-id")
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .collect();
+    headers.sort();
+    (reply.status.as_u16(), reply.json(), headers)
+}
+
+/// Fails when a request looks at the account before it answers.
+#[tokio::test]
+async fn answers_are_alike_for_known_and_unknown_addresses() {
+    let flows = Flows::with(&[("auth.hide_accounts", "true")]).await;
+    flows.member(ANA).await;
+    for (path, body) in [
+        ("/recover", json!({})),
+        ("/magiclink", json!({})),
+        ("/otp", json!({ "create_user": false })),
+        ("/otp", json!({})),
+        ("/resend", json!({ "type": "signup" })),
+        ("/resend", json!({ "type": "email_change" })),
+        ("/confirm/resend", json!({})),
+        ("/verify", json!({ "type": "email", "token": "123456" })),
+        ("/verify", json!({ "type": "recovery", "token": "123456" })),
+        (
+            "/recover/verify",
+            json!({ "token": "123456", "password": PASSWORD }),
+        ),
+    ] {
+        flows.later();
+        let mut shapes = Vec::new();
+        for email in [ANA, "nobody@example.com"] {
+            let mut body = body.clone();
+            body["email"] = email.into();
+            let first = flows.post(path, body.clone()).await;
+            // Within the minute, when a mail has just been sent to one of them.
+            let second = flows.post(path, body).await;
+            shapes.push((shape(&first), shape(&second)));
+        }
+        assert_eq!(shapes[0], shapes[1], "{path}");
+    }
+    flows.discard().await;
+}
+
+#[tokio::test]
+async fn a_sign_up_looks_the_same_where_accounts_are_hidden() {
+    let flows = Flows::with(&[("auth.hide_accounts", "true")]).await;
+    flows.member(ANA).await;
+    let known = flows.sign_up(ANA, PASSWORD).await.ok().json();
+    flows.mail_of("account_exists_notice", ANA).await;
+    let unknown = flows
+        .sign_up("nobody@example.com", PASSWORD)
+        .await
+        .ok()
+        .json();
+    flows.mail_of("confirmation", "nobody@example.com").await;
+    assert_eq!(names(&known), names(&unknown));
+    assert_eq!(
+        names(&known["identities"][0]),
+        names(&unknown["identities"][0])
+    );
+    let id = flows
+        .value("select id from auth.users where email = 'ana@example.com'")
+        .await;
+    assert!(!known.to_string().contains(&id));
+    flows.sign_in(ANA, PASSWORD).await.ok();
+}
+
+fn names(value: &Value) -> Vec<String> {
+    value.as_object().unwrap().keys().cloned().collect()
+}
+
+/// The largest distance between two distributions (Kolmogorov and Smirnov).
+fn distance(a: &mut [Duration], b: &mut [Duration]) -> f64 {
+    a.sort();
+    b.sort();
+    let share = |sorted: &[Duration], value: &Duration| {
+        let count = sorted.partition_point(|other| other <= value);
+        f64::from(u32::try_from(count).unwrap()) / f64::from(u32::try_from(sorted.len()).unwrap())
+    };
+    a.iter()
+        .chain(b.iter())
+        .map(|value| (share(a, value) - share(b, value)).abs())
+        .fold(0.0, f64::max)
+}
+
+/// Known and unknown addresses take turns, so that whatever else the machine does meets both alike. Fails when the token
+/// is issued, or the mail written, before the answer.
+#[tokio::test]
+async fn times_are_alike_for_known_and_unknown_addresses() {
+    let settings = [
+        ("auth.rate_limit_enabled", "false"),
+        ("auth.hide_accounts", "true"),
+    ];
+    let flows = Flows::with(&settings).await;
+    flows.member(ANA).await;
+    for (path, body) in [
+        ("/recover", json!({})),
+        ("/otp", json!({ "create_user": false })),
+        ("/resend", json!({ "type": "email_change" })),
+    ] {
+        let mut times = [Vec::new(), Vec::new()];
+        for round in 0..240 {
+            let which = round % 2;
+            let mut body = body.clone();
+            body["email"] = [ANA, "nobody@example.com"][which].into();
+            // What the last request left to the worker does not count for this one.
+            flows.settle().await;
+            let started = Instant::now();
+            flows.post(path, body).await.ok();
+            times[which].push(started.elapsed());
+        }
+        let [known, unknown] = &mut times;
+        let distance = distance(known, unknown);
+        // With 120 samples each, chance alone exceeds 0.25 in one of a thousand runs.
+        assert!(distance < 0.35, "{path}: {distance}");
+    }
+    flows.discard().await;
+}

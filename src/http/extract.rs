@@ -90,13 +90,14 @@ impl<S: Send + Sync> FromRequest<S> for Form {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let text = String::from_request(request, state).await;
-        text.map(Self).map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
-                ErrorCode::RequestEntityTooLarge,
-                "The request body is too large",
-            ),
-            _ => ApiError::new(ErrorCode::ValidationFailed, "The form could not be read"),
-        })
+        text.map(Self)
+            .map_err(|rejection| match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
+                    ErrorCode::RequestEntityTooLarge,
+                    "The request body is too large",
+                ),
+                _ => ApiError::new(ErrorCode::ValidationFailed, "The form could not be read"),
+            })
     }
 }
 

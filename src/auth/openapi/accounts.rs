@@ -58,32 +58,35 @@ fn sign_up() -> Operation {
 
 fn token() -> Operation {
     let grants = ["password", "refresh_token", "pkce", "id_token"];
-    post("/token", "Sign in with what the grant asks for, or go on with a session")
-        .query("grant_type", one_of(&grants))
-        .body(takes(
-            [],
-            [
-                ("email", text()),
-                ("phone", text()),
-                ("username", text()),
-                ("password", text()),
-                ("refresh_token", text()),
-                ("auth_code", text()),
-                ("code_verifier", text()),
-                ("provider", text()),
-                ("id_token", text()),
-                ("access_token", text()),
-                ("nonce", text()),
-                ("client_id", text()),
-                ("issuer", text()),
-                ("link_identity", boolean()),
-            ],
-        ))
-        .json(200, reference("Session"))
-        .refuses(SIGN_IN)
-        .refuses(CODE)
-        .refuses(ID_TOKEN)
-        .refuses(REFRESH)
+    post(
+        "/token",
+        "Sign in with what the grant asks for, or go on with a session",
+    )
+    .query("grant_type", one_of(&grants))
+    .body(takes(
+        [],
+        [
+            ("email", text()),
+            ("phone", text()),
+            ("username", text()),
+            ("password", text()),
+            ("refresh_token", text()),
+            ("auth_code", text()),
+            ("code_verifier", text()),
+            ("provider", text()),
+            ("id_token", text()),
+            ("access_token", text()),
+            ("nonce", text()),
+            ("client_id", text()),
+            ("issuer", text()),
+            ("link_identity", boolean()),
+        ],
+    ))
+    .json(200, reference("Session"))
+    .refuses(SIGN_IN)
+    .refuses(CODE)
+    .refuses(ID_TOKEN)
+    .refuses(REFRESH)
 }
 
 /// What a sign-in is refused with.

@@ -3,9 +3,7 @@
 use serde_json::Value;
 
 use super::build::{Operation, delete, get, post, put};
-use super::schemas::{
-    any_object, boolean, list, nothing, object, reference, takes, text, uuid,
-};
+use super::schemas::{any_object, boolean, list, nothing, object, reference, takes, text, uuid};
 use crate::error::ErrorCode;
 
 pub(super) fn operations() -> Vec<Operation> {

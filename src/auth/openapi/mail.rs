@@ -79,14 +79,23 @@ fn asking() -> Vec<Operation> {
     vec![
         asks("/otp", "Mail a link and a code to sign in with"),
         asks("/magiclink", "The same, as older clients ask for it"),
-        asks("/recover", "Mail a link and a code for a forgotten password"),
+        asks(
+            "/recover",
+            "Mail a link and a code for a forgotten password",
+        ),
         asks("/resend", "Mail a confirmation again"),
-        asks("/confirm/resend", "Mail the confirmation of a sign-up again"),
-        get("/reauthenticate", "Mail a code that confirms a change of password")
-            .user()
-            .json(200, object([], [("message_id", text())]))
-            .refuses(ASKING)
-            .refuses(&[ErrorCode::EmailAddressNotProvided]),
+        asks(
+            "/confirm/resend",
+            "Mail the confirmation of a sign-up again",
+        ),
+        get(
+            "/reauthenticate",
+            "Mail a code that confirms a change of password",
+        )
+        .user()
+        .json(200, object([], [("message_id", text())]))
+        .refuses(ASKING)
+        .refuses(&[ErrorCode::EmailAddressNotProvided]),
         post("/invite", "Make an account and mail an invitation")
             .service()
             .query("redirect_to", text())
@@ -203,17 +212,26 @@ fn aliases() -> Vec<Operation> {
             .body(verification())
             .json(200, verified())
             .refuses(USING),
-        post("/recover/verify", "Use a code and set a new password at once")
-            .body(verification())
-            .json(200, reference("Session"))
-            .refuses(&[ErrorCode::WeakPassword, ErrorCode::SamePassword])
-            .refuses(USING),
+        post(
+            "/recover/verify",
+            "Use a code and set a new password at once",
+        )
+        .body(verification())
+        .json(200, reference("Session"))
+        .refuses(&[ErrorCode::WeakPassword, ErrorCode::SamePassword])
+        .refuses(USING),
         opens("/magiclink/verify", "Open a link to sign in"),
         uses("/magiclink/verify", "Use a link to sign in"),
         opens("/confirm/verify", "Open a link that confirms a sign-up"),
         uses("/confirm/verify", "Use a link that confirms a sign-up"),
-        opens("/email_change/verify", "Open a link that confirms an address"),
-        uses("/email_change/verify", "Use a link that confirms an address"),
+        opens(
+            "/email_change/verify",
+            "Open a link that confirms an address",
+        ),
+        uses(
+            "/email_change/verify",
+            "Use a link that confirms an address",
+        ),
     ]
 }
 

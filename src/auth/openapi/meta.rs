@@ -17,7 +17,11 @@ pub(super) fn operations() -> Vec<Operation> {
         [("passkeys_enabled", boolean())],
     );
     let health = object(
-        [("version", text()), ("name", text()), ("description", text())],
+        [
+            ("version", text()),
+            ("name", text()),
+            ("description", text()),
+        ],
         [],
     );
     vec![

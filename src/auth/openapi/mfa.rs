@@ -3,9 +3,7 @@
 use serde_json::{Value, json};
 
 use super::build::{Operation, delete, get, patch, post};
-use super::schemas::{
-    any_object, integer, list, object, one_of, reference, takes, text, uuid,
-};
+use super::schemas::{any_object, integer, list, object, one_of, reference, takes, text, uuid};
 use crate::error::ErrorCode;
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -38,7 +36,11 @@ const VERIFYING: &[ErrorCode] = &[
 fn factors() -> Vec<Operation> {
     let new = takes(
         [("factor_type", one_of(&["totp", "webauthn", "phone"]))],
-        [("friendly_name", text()), ("issuer", text()), ("phone", text())],
+        [
+            ("friendly_name", text()),
+            ("issuer", text()),
+            ("phone", text()),
+        ],
     );
     let party = object([], [("rpId", text())]);
     let credential = object([], [("credential_response", any_object())]);
@@ -70,11 +72,14 @@ fn factors() -> Vec<Operation> {
             .optional_body(takes([], [("webauthn", open(party)), ("channel", text())]))
             .json(200, challenge())
             .refuses(VERIFYING),
-        post("/factors/{id}/verify", "Answer a challenge: the session rises to aal2")
-            .user()
-            .body(answer)
-            .json(200, reference("Session"))
-            .refuses(VERIFYING),
+        post(
+            "/factors/{id}/verify",
+            "Answer a challenge: the session rises to aal2",
+        )
+        .user()
+        .body(answer)
+        .json(200, reference("Session"))
+        .refuses(VERIFYING),
     ]
 }
 
@@ -85,10 +90,17 @@ fn open(mut schema: Value) -> Value {
 }
 
 fn enrolled() -> Value {
-    let setup = object([("qr_code", text()), ("secret", text()), ("uri", text())], []);
+    let setup = object(
+        [("qr_code", text()), ("secret", text()), ("uri", text())],
+        [],
+    );
     object(
         [("id", uuid()), ("type", text())],
-        [("friendly_name", text()), ("totp", setup), ("phone", text())],
+        [
+            ("friendly_name", text()),
+            ("totp", setup),
+            ("phone", text()),
+        ],
     )
 }
 
@@ -128,10 +140,13 @@ fn recovery_codes() -> Vec<Operation> {
         ErrorCode::TooManyEnrolledMfaFactors,
     ];
     vec![
-        get("/factors/recovery-codes", "How many recovery codes are left")
-            .user()
-            .json(200, shown)
-            .refuses(STEP_UP),
+        get(
+            "/factors/recovery-codes",
+            "How many recovery codes are left",
+        )
+        .user()
+        .json(200, shown)
+        .refuses(STEP_UP),
         post("/factors/recovery-codes", "Make recovery codes")
             .user()
             .optional_body(takes([], [("friendly_name", text())]))
@@ -142,11 +157,14 @@ fn recovery_codes() -> Vec<Operation> {
             .user()
             .json(200, object([("id", uuid())], []))
             .refuses(STEP_UP),
-        post("/factors/recovery-codes/regenerate", "Replace the recovery codes")
-            .user()
-            .json(200, made)
-            .refuses(making)
-            .refuses(STEP_UP),
+        post(
+            "/factors/recovery-codes/regenerate",
+            "Replace the recovery codes",
+        )
+        .user()
+        .json(200, made)
+        .refuses(making)
+        .refuses(STEP_UP),
         post("/factors/recovery-codes/verify", "Use a recovery code")
             .user()
             .body(takes([("code", text())], []))
@@ -186,7 +204,10 @@ fn passkeys() -> Vec<Operation> {
         [],
     );
     let named = takes([("friendly_name", text())], []);
-    let gone = &[ErrorCode::WebauthnCredentialNotFound, ErrorCode::PasskeyDisabled];
+    let gone = &[
+        ErrorCode::WebauthnCredentialNotFound,
+        ErrorCode::PasskeyDisabled,
+    ];
     vec![
         get("/passkeys", "The user's passkeys")
             .user()
@@ -203,21 +224,27 @@ fn passkeys() -> Vec<Operation> {
             .empty(204)
             .refuses(gone)
             .refuses(STEP_UP),
-        post("/passkeys/registration/options", "Begin to register a passkey")
-            .user()
-            .json(200, asked.clone())
-            .refuses(AUTHENTICATOR)
-            .refuses(STEP_UP),
+        post(
+            "/passkeys/registration/options",
+            "Begin to register a passkey",
+        )
+        .user()
+        .json(200, asked.clone())
+        .refuses(AUTHENTICATOR)
+        .refuses(STEP_UP),
         post("/passkeys/registration/verify", "Register a passkey")
             .user()
             .body(answer.clone())
             .json(200, reference("Passkey"))
             .refuses(AUTHENTICATOR)
             .refuses(STEP_UP),
-        post("/passkeys/authentication/options", "Begin to sign in with a passkey")
-            .json(200, asked)
-            .refuses(&[ErrorCode::CaptchaFailed, ErrorCode::RequestEntityTooLarge])
-            .refuses(AUTHENTICATOR),
+        post(
+            "/passkeys/authentication/options",
+            "Begin to sign in with a passkey",
+        )
+        .json(200, asked)
+        .refuses(&[ErrorCode::CaptchaFailed, ErrorCode::RequestEntityTooLarge])
+        .refuses(AUTHENTICATOR),
         post("/passkeys/authentication/verify", "Sign in with a passkey")
             .body(answer)
             .json(200, reference("Session"))
@@ -229,24 +256,33 @@ fn passkeys() -> Vec<Operation> {
 fn administration() -> Vec<Operation> {
     let unknown = &[ErrorCode::UserNotFound];
     vec![
-        get("/admin/users/{id}/factors", "The second factors of an account")
-            .service()
-            .json(200, list(reference("Factor")))
-            .refuses(unknown),
-        delete("/admin/users/{id}/factors/{factor_id}", "Remove a second factor of an account")
-            .service()
-            .json(200, reference("Factor"))
-            .refuses(&[ErrorCode::MfaFactorNotFound])
-            .refuses(unknown),
+        get(
+            "/admin/users/{id}/factors",
+            "The second factors of an account",
+        )
+        .service()
+        .json(200, list(reference("Factor")))
+        .refuses(unknown),
+        delete(
+            "/admin/users/{id}/factors/{factor_id}",
+            "Remove a second factor of an account",
+        )
+        .service()
+        .json(200, reference("Factor"))
+        .refuses(&[ErrorCode::MfaFactorNotFound])
+        .refuses(unknown),
         get("/admin/users/{id}/passkeys", "The passkeys of an account")
             .service()
             .json(200, list(reference("Passkey")))
             .refuses(unknown),
-        delete("/admin/users/{id}/passkeys/{passkey_id}", "Remove a passkey of an account")
-            .service()
-            .empty(204)
-            .refuses(&[ErrorCode::WebauthnCredentialNotFound])
-            .refuses(unknown),
+        delete(
+            "/admin/users/{id}/passkeys/{passkey_id}",
+            "Remove a passkey of an account",
+        )
+        .service()
+        .empty(204)
+        .refuses(&[ErrorCode::WebauthnCredentialNotFound])
+        .refuses(unknown),
     ]
 }
 

@@ -9,12 +9,18 @@ use crate::error::ErrorCode;
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         begins("/authorize", "Sign in with a provider").query("provider", text()),
-        begins("/authorize/{provider}", "The same, with the provider in the path")
-            .query("redirect_uri", text()),
-        get("/authorize/continue", "Begin a link that an application asked for")
-            .query("state", text())
-            .redirects(302)
-            .refuses(&[ErrorCode::BadOauthState, ErrorCode::ProviderDisabled]),
+        begins(
+            "/authorize/{provider}",
+            "The same, with the provider in the path",
+        )
+        .query("redirect_uri", text()),
+        get(
+            "/authorize/continue",
+            "Begin a link that an application asked for",
+        )
+        .query("state", text())
+        .redirects(302)
+        .refuses(&[ErrorCode::BadOauthState, ErrorCode::ProviderDisabled]),
         returns(get("/callback", "Where a provider sends the browser back")),
         returns(get("/callback/{provider}", "The same, for one provider")),
         posts("/callback", "The answer of a provider as a form"),

@@ -186,11 +186,7 @@ fn versioned_error() -> Value {
 
 fn legacy_error() -> Value {
     let mut error = object(
-        [
-            ("code", integer()),
-            ("error_code", text()),
-            ("msg", text()),
-        ],
+        [("code", integer()), ("error_code", text()), ("msg", text())],
         [("hint", text()), ("weak_password", weak_password())],
     );
     error["additionalProperties"] = true.into();

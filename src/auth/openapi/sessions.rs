@@ -3,15 +3,17 @@
 use serde_json::Value;
 
 use super::build::{Operation, delete, get};
-use super::schemas::{
-    any_object, boolean, integer, list, nullable, object, text, time, uuid,
-};
+use super::schemas::{any_object, boolean, integer, list, nullable, object, text, time, uuid};
 use crate::error::ErrorCode;
 
 pub(super) fn operations() -> Vec<Operation> {
     let devices = object([("sessions", list(device()))], []);
     let profile = object(
-        [("id", uuid()), ("username", text()), ("created_at", nullable(time()))],
+        [
+            ("id", uuid()),
+            ("username", text()),
+            ("created_at", nullable(time())),
+        ],
         [],
     );
     vec![
@@ -22,14 +24,20 @@ pub(super) fn operations() -> Vec<Operation> {
             .user()
             .empty(204)
             .refuses(&[ErrorCode::NotFound]),
-        get("/admin/users/{id}/sessions", "Where an account is signed in")
-            .service()
-            .json(200, devices)
-            .refuses(&[ErrorCode::UserNotFound]),
-        delete("/admin/users/{id}/sessions", "Sign an account out everywhere")
-            .service()
-            .json(200, object([("revoked", integer())], []))
-            .refuses(&[ErrorCode::UserNotFound]),
+        get(
+            "/admin/users/{id}/sessions",
+            "Where an account is signed in",
+        )
+        .service()
+        .json(200, devices)
+        .refuses(&[ErrorCode::UserNotFound]),
+        delete(
+            "/admin/users/{id}/sessions",
+            "Sign an account out everywhere",
+        )
+        .service()
+        .json(200, object([("revoked", integer())], []))
+        .refuses(&[ErrorCode::UserNotFound]),
         get("/admin/audit", "The audit log, newest first")
             .service()
             .paged()

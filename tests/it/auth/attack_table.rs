@@ -14,7 +14,10 @@ fn every_attack_names_tests_that_exist() {
         Some((number, cells.nth(1).unwrap_or_default()))
     });
     let rows: Vec<_> = rows.collect();
-    let numbers: Vec<u32> = rows.iter().filter_map(|(number, _)| number.parse().ok()).collect();
+    let numbers: Vec<u32> = rows
+        .iter()
+        .filter_map(|(number, _)| number.parse().ok())
+        .collect();
     assert_eq!(numbers, (1..=48).collect::<Vec<_>>());
     let mut missing = Vec::new();
     for (number, tests) in rows {

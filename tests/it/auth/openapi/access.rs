@@ -34,8 +34,11 @@ async fn only_the_service_key_may_ask_for_what_is_its_own() {
         let path = fill(&operation.path, user.text("/user/id"));
         let call = || {
             let call = app.request(&operation.method.to_uppercase(), &path);
-            let call = call.header("role", "service_role").header("x-jwt-aud", "service_role");
-            call.header("x-supabase-role", "service_role").json(json!({}))
+            let call = call
+                .header("role", "service_role")
+                .header("x-jwt-aud", "service_role");
+            call.header("x-supabase-role", "service_role")
+                .json(json!({}))
         };
         let name = format!("{} {path}", operation.method);
         for (bearer, status, code) in [
@@ -91,7 +94,8 @@ async fn only_a_user_may_ask_for_what_is_a_users() {
             let reply = call.send().await;
             let name = format!("{} {path} as {bearer:?}", operation.method);
             // What is switched off is not there for anybody.
-            let is_off = reply.body["code"] == "feature_disabled" || reply.body["code"] == "manual_linking_disabled";
+            let is_off = reply.body["code"] == "feature_disabled"
+                || reply.body["code"] == "manual_linking_disabled";
             assert!(
                 statuses.contains(&reply.status.as_u16()) || is_off,
                 "{name}: {} {}",
@@ -112,19 +116,36 @@ async fn no_other_site_reads_frames_or_keeps_an_answer() {
     let (app, operations) = all(None).await;
     for operation in &operations {
         let path = fill(&operation.path, NOBODY);
-        for origin in ["https://evil.example", "null", "http://sb.test.evil.example"] {
+        for origin in [
+            "https://evil.example",
+            "null",
+            "http://sb.test.evil.example",
+        ] {
             let call = app.request(&operation.method.to_uppercase(), &path);
             let call = call.header("origin", origin).header("cookie", "a=b");
             let reply = call.json(json!({})).send().await;
             let name = format!("{} {path}", operation.method);
-            assert_eq!(reply.header("access-control-allow-credentials"), "", "{name}");
-            assert_ne!(reply.header("access-control-allow-origin"), origin, "{name}");
+            assert_eq!(
+                reply.header("access-control-allow-credentials"),
+                "",
+                "{name}"
+            );
+            assert_ne!(
+                reply.header("access-control-allow-origin"),
+                origin,
+                "{name}"
+            );
             let policy = reply.header("content-security-policy");
-            assert!(policy.contains("frame-ancestors 'none'"), "{name}: {policy}");
+            assert!(
+                policy.contains("frame-ancestors 'none'"),
+                "{name}: {policy}"
+            );
             assert_eq!(reply.header("x-frame-options"), "DENY", "{name}");
             assert_eq!(reply.header("x-content-type-options"), "nosniff", "{name}");
             let cache = reply.header("cache-control");
-            let is_public = reply.status == 200 && cache.starts_with("public") && operation.asker == Asker::Anyone;
+            let is_public = reply.status == 200
+                && cache.starts_with("public")
+                && operation.asker == Asker::Anyone;
             assert!(cache == "no-store" || is_public, "{name}: {cache}");
         }
     }
@@ -151,9 +172,14 @@ async fn a_form_is_no_json() {
             }
         };
         let path = fill(&operation.path, NOBODY);
-        for kind in ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
+        for kind in [
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+        ] {
             let call = app.request(&operation.method.to_uppercase(), &path);
-            let call = call.bearer(&credentials).body(kind, b"email=a%40b.example&password=x".to_vec());
+            let call = call
+                .bearer(&credentials)
+                .body(kind, b"email=a%40b.example&password=x".to_vec());
             let reply = call.send().await;
             let name = format!("{} {path} {kind}: {}", operation.method, reply.body);
             let is_off = reply.body["code"] == "feature_disabled";

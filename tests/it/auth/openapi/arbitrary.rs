@@ -189,7 +189,10 @@ impl World {
         ] {
             let rows = format!("select string_agg(t::text, ' ') from {table} as t");
             let rows = self.app.value(&rows).await;
-            assert!(!rows.contains(SECRET), "{table} holds a secret (SB_TEST_SEED={seed})");
+            assert!(
+                !rows.contains(SECRET),
+                "{table} holds a secret (SB_TEST_SEED={seed})"
+            );
         }
     }
 
@@ -197,7 +200,11 @@ impl World {
     async fn judge(&self, operation: &Operation, request: &Request) -> Result<u16, String> {
         let (_, user_id, access_token) = self.user.lock().await.clone();
         let ids = self.ids.lock().await.clone();
-        let id = if request.id.is_empty() { user_id } else { known(&request.id, &ids) };
+        let id = if request.id.is_empty() {
+            user_id
+        } else {
+            known(&request.id, &ids)
+        };
         let path = fill(&operation.path, &id);
         let target = format!("{path}?{}", known(&request.query, &ids));
         let sent = match std::str::from_utf8(&request.body) {
@@ -228,7 +235,9 @@ impl World {
         };
         let (status, headers, body) = call.send_raw().await;
         let status = status.as_u16();
-        let kind = headers.get("content-type").map(|kind| kind.to_str().unwrap());
+        let kind = headers
+            .get("content-type")
+            .map(|kind| kind.to_str().unwrap());
         let verdict = self.verdict(operation, request, status, kind, &body);
         if status < 300
             && let Ok(value) = serde_json::from_slice(&body)
@@ -275,7 +284,11 @@ impl World {
                 Err("an answer without content has a body".to_owned())
             };
         };
-        let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default();
+        let kind = kind
+            .unwrap_or_default()
+            .split(';')
+            .next()
+            .unwrap_or_default();
         let schema = content.get(kind);
         let schema = &schema.ok_or(format!("content type {kind:?} is not documented"))?["schema"];
         if kind != "application/json" {
@@ -393,11 +406,49 @@ fn content_types() -> impl Strategy<Value = Option<&'static str>> {
 /// What the members of the interface are called, and words some of them take.
 fn words() -> impl Strategy<Value = String> {
     let known = vec![
-        "password", "refresh_token", "pkce", "id_token", "global", "local", "others", "signup", "magiclink", "recovery",
-        "invite", "email_change", "email", "sms", "phone", "totp", "webauthn", "recovery_code", "s256", "plain", "true", "none",
-        "24h", "google", "authorization_code", "code", "openid", "service_role", "authenticated", "user-1@arbitrary.example",
-        "new@arbitrary.example", "+4915112345678", "https://evil.example/", "http://localhost:3000/x", "//evil.example", "1", "0",
-        "-1", "2026-01-01T00:00:00Z", "00000000-0000-0000-0000-000000000000", "123456", "approve", "action:login",
+        "password",
+        "refresh_token",
+        "pkce",
+        "id_token",
+        "global",
+        "local",
+        "others",
+        "signup",
+        "magiclink",
+        "recovery",
+        "invite",
+        "email_change",
+        "email",
+        "sms",
+        "phone",
+        "totp",
+        "webauthn",
+        "recovery_code",
+        "s256",
+        "plain",
+        "true",
+        "none",
+        "24h",
+        "google",
+        "authorization_code",
+        "code",
+        "openid",
+        "service_role",
+        "authenticated",
+        "user-1@arbitrary.example",
+        "new@arbitrary.example",
+        "+4915112345678",
+        "https://evil.example/",
+        "http://localhost:3000/x",
+        "//evil.example",
+        "1",
+        "0",
+        "-1",
+        "2026-01-01T00:00:00Z",
+        "00000000-0000-0000-0000-000000000000",
+        "123456",
+        "approve",
+        "action:login",
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789",
     ];
     prop_oneof![
@@ -459,10 +510,31 @@ fn forms(members: Vec<String>) -> impl Strategy<Value = Vec<u8>> {
 /// JSON text of one value, sometimes of none.
 fn fragments() -> impl Strategy<Value = String> {
     let odd = vec![
-        "1e400", "-0", "0.1e-999", "123456789012345678901234567890", "NaN", "'x'", "\"\\u0000\"", "\"a\\u0000b\"", "\"\\ud800\"",
-        "\"\\udc00\\ud800\"", "\"\\x\"", "\"\n\"", "{\"\\u0000\":1}", "{\"a\":\"\\u0000\"}", "[[\"\\u0000\"]]", "{\"a\":1,\"a\":2}",
-        "{\"captcha_token\":7}", "\"\\u202eevil@example.com\"", "\"a@b\\r\\nBcc: c@d\"", "\"'; drop table auth.users --\"",
-        "\"{{ 7*7 }}\"", "\"\\ufeff\"", "\"K@\\u0130.example\"", "\"   \"", "\"\"",
+        "1e400",
+        "-0",
+        "0.1e-999",
+        "123456789012345678901234567890",
+        "NaN",
+        "'x'",
+        "\"\\u0000\"",
+        "\"a\\u0000b\"",
+        "\"\\ud800\"",
+        "\"\\udc00\\ud800\"",
+        "\"\\x\"",
+        "\"\n\"",
+        "{\"\\u0000\":1}",
+        "{\"a\":\"\\u0000\"}",
+        "[[\"\\u0000\"]]",
+        "{\"a\":1,\"a\":2}",
+        "{\"captcha_token\":7}",
+        "\"\\u202eevil@example.com\"",
+        "\"a@b\\r\\nBcc: c@d\"",
+        "\"'; drop table auth.users --\"",
+        "\"{{ 7*7 }}\"",
+        "\"\\ufeff\"",
+        "\"K@\\u0130.example\"",
+        "\"   \"",
+        "\"\"",
     ];
     prop_oneof![
         6 => words().prop_map(|word| Value::from(word).to_string()),

@@ -85,16 +85,25 @@ fn object(document: &Value, schema: &Value, value: &Value, at: &str) -> Result<(
 #[test]
 fn differences_are_found() {
     use serde_json::json;
-    let document = json!({ "components": { "schemas": { "Id": { "type": "string", "format": "uuid" } } } });
+    let document =
+        json!({ "components": { "schemas": { "Id": { "type": "string", "format": "uuid" } } } });
     let reference = json!({ "$ref": "#/components/schemas/Id" });
     let list = json!({ "type": "array", "items": { "type": "integer" } });
     let closed = json!({ "type": "object", "properties": { "a": list }, "required": ["a"] });
     let either = json!({ "anyOf": [reference, { "type": "null" }, { "enum": ["x"] }] });
     let ok = |schema: &serde_json::Value, value| differences(&document, schema, &value).is_ok();
-    assert!(ok(&reference, json!("00000000-0000-0000-0000-000000000001")));
+    assert!(ok(
+        &reference,
+        json!("00000000-0000-0000-0000-000000000001")
+    ));
     assert!(!ok(&reference, json!("1")));
     assert!(ok(&closed, json!({ "a": [1, 2] })));
-    for wrong in [json!({}), json!({ "a": ["1"] }), json!({ "a": [], "b": 1 }), json!([])] {
+    for wrong in [
+        json!({}),
+        json!({ "a": ["1"] }),
+        json!({ "a": [], "b": 1 }),
+        json!([]),
+    ] {
         assert!(!ok(&closed, wrong.clone()), "{wrong}");
     }
     assert!(ok(&either, json!(null)) && ok(&either, json!("x")) && !ok(&either, json!("y")));

@@ -96,14 +96,23 @@ fn routes_of_the_sources() -> BTreeSet<String> {
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
         for other in [".route_service(", ".nest(", ".nest_service("] {
-            assert!(!text.contains(other), "{}: {other} is not read here", file.display());
+            assert!(
+                !text.contains(other),
+                "{}: {other} is not read here",
+                file.display()
+            );
         }
         for (at, _) in text.match_indices(".route(") {
             let call = balanced(&text[at + ".route".len()..]);
             let mut quoted = call.split('"');
-            let path = quoted.nth(1).unwrap_or_else(|| panic!("no literal path: {call}"));
+            let path = quoted
+                .nth(1)
+                .unwrap_or_else(|| panic!("no literal path: {call}"));
             let handlers = quoted.next().unwrap_or_default();
-            let named: Vec<_> = METHODS.iter().filter(|name| calls(handlers, name)).collect();
+            let named: Vec<_> = METHODS
+                .iter()
+                .filter(|name| calls(handlers, name))
+                .collect();
             assert!(!named.is_empty(), "{}: no method in {call}", file.display());
             routes.extend(named.iter().map(|method| format!("{method} {path}")));
         }

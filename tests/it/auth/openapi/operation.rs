@@ -52,8 +52,13 @@ pub(super) fn operations(document: &Value) -> Vec<Operation> {
                 method: method.clone(),
                 path: path.to_owned(),
                 asker,
-                query: names.map(|one| one["name"].as_str().unwrap().to_owned()).collect(),
-                members: members.into_iter().flat_map(|all| all.keys().cloned()).collect(),
+                query: names
+                    .map(|one| one["name"].as_str().unwrap().to_owned())
+                    .collect(),
+                members: members
+                    .into_iter()
+                    .flat_map(|all| all.keys().cloned())
+                    .collect(),
                 object: object.clone(),
             });
         }

@@ -39,6 +39,7 @@ mod model;
 mod oauth;
 mod oauth_server;
 mod one_time_token;
+mod openapi;
 mod operate;
 mod passkeys;
 mod password;

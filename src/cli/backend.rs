@@ -47,6 +47,7 @@ pub(super) async fn start(
         // Whoever develops runs the receivers of hooks on the same machine.
         let loopback = ["127.0.0.0/8", "::1"].map(str::to_owned);
         config.outbound.allow.extend(loopback);
+        config.auth.openapi.get_or_insert(true);
         config.development = true;
         config.mail.backend.get_or_insert(MailBackend::Inbox);
     }

@@ -266,6 +266,8 @@ section! {
         [live] rate_limit_oauth_authorize_per_window: u32 = 150, "AUTH_RATE_LIMIT_OAUTH_AUTHORIZE_PER_WINDOW";
         /// Services for which `GET /auth/v1/token/service?aud=` issues tokens of a minute. Empty: none.
         [live] service_token_audiences: Vec<String> = Vec::new(), "AUTH_SERVICE_TOKEN_AUDIENCES";
+        /// Serve `/auth/v1/openapi.json`, which describes every route. Default: in `sb dev` only.
+        openapi: Option<bool> = None, "AUTH_OPENAPI";
         /// Where links and sign-ins may lead besides `server.site_url`: addresses such as `https://*.example.com/**` (`*` is a part of a host name or path, `**` any path), or exactly as `myapp://callback`.
         [live] redirect_urls: Vec<String> = Vec::new(), "AUTH_REDIRECT_URLS";
         /// Further origins where mailed links may lead, to any path.

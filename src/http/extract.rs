@@ -81,6 +81,26 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
+/// The text of a form, as a browser sends it.
+#[derive(Debug, Clone, Default)]
+pub struct Form(pub String);
+
+impl<S: Send + Sync> FromRequest<S> for Form {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let text = String::from_request(request, state).await;
+        text.map(Self)
+            .map_err(|rejection| match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
+                    ErrorCode::RequestEntityTooLarge,
+                    "The request body is too large",
+                ),
+                _ => ApiError::new(ErrorCode::ValidationFailed, "The form could not be read"),
+            })
+    }
+}
+
 /// Query parameters.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Query<T>(pub T);

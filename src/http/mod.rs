@@ -12,5 +12,5 @@ pub mod signature;
 
 pub use authenticate::{Authenticate, Authenticator};
 pub use error::ApiError;
-pub use extract::{ClientIp, Json, Path, Query};
+pub use extract::{ClientIp, Form, Json, Path, Query};
 pub use outbound::{Outbound, OutboundError};

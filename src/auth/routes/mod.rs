@@ -7,6 +7,7 @@ mod captcha;
 mod logout;
 mod mail;
 mod meta;
+mod openapi;
 mod paging;
 mod profiles;
 mod sessions;
@@ -45,6 +46,7 @@ pub fn router(auth: Auth) -> Router {
                 .delete(admin_users::delete),
         )
         .merge(oauth_server::routes(&auth))
+        .merge(openapi::routes())
         .merge(super::oauth::routes())
         .merge(mail::routes())
         .merge(verify::routes())

@@ -17,7 +17,7 @@ use crate::auth::limits::Origin;
 use crate::auth::model::{Client, TokenResponse};
 use crate::auth::{Auth, AuthError, phone, redirect};
 use crate::config::VerifyGet;
-use crate::http::{ApiError, Json, Query};
+use crate::http::{ApiError, Form, Json, Query};
 
 pub(super) fn routes() -> Router<Auth> {
     Router::new()
@@ -182,7 +182,7 @@ async fn follow(
     client: Client,
     origin: Origin,
     headers: HeaderMap,
-    form: String,
+    Form(form): Form,
 ) -> Result<Response, ApiError> {
     check_site(&headers)?;
     let link = Link::from_form(&form).followed();

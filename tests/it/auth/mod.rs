@@ -3,6 +3,7 @@
 mod accounts;
 mod admin;
 mod anonymous;
+mod attack_table;
 mod audit;
 mod captcha;
 mod extensions;
@@ -16,6 +17,7 @@ mod oauth;
 mod oauth_server;
 mod password_rules;
 mod phone;
+mod openapi;
 mod refresh;
 mod revocation;
 mod sessions;

@@ -276,6 +276,21 @@ impl Call<'_> {
         call
     }
 
+    /// A body without a content type.
+    pub(crate) fn untyped_body(mut self, body: Vec<u8>) -> Self {
+        self.body = Body::from(body);
+        self
+    }
+
+    /// The answer as it is.
+    pub(crate) async fn send_raw(self) -> (StatusCode, HeaderMap, Vec<u8>) {
+        let request = self.builder.body(self.body).unwrap();
+        let response = self.app.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes().to_vec();
+        (parts.status, parts.headers, bytes)
+    }
+
     pub(crate) async fn send(self) -> Reply {
         let request = self.builder.body(self.body).unwrap();
         let response = self.app.router.clone().oneshot(request).await.unwrap();

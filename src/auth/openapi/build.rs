@@ -64,7 +64,6 @@ impl Operation {
     }
 
     /// The path stands at the root of the server, not below `/auth/v1`.
-    #[expect(dead_code, reason = "for the operations of the OAuth server")]
     pub(super) fn at_root(mut self) -> Self {
         self.at_root = true;
         self
@@ -139,7 +138,6 @@ impl Operation {
     }
 
     /// A body as a form or as JSON.
-    #[expect(dead_code, reason = "for the operations of the OAuth server")]
     pub(super) fn form_or_json(mut self, schema: Value) -> Self {
         let kinds = json!({
             "application/x-www-form-urlencoded": { "schema": schema },
@@ -202,7 +200,6 @@ impl Operation {
     }
 
     /// Refusals may have the members of RFC 6749 instead, with these statuses.
-    #[expect(dead_code, reason = "for the operations of the OAuth server")]
     pub(super) fn oauth_errors(mut self, statuses: &[u16]) -> Self {
         self.oauth_errors = true;
         for status in statuses {

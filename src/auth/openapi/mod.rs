@@ -10,6 +10,7 @@ mod build;
 mod mail;
 mod meta;
 mod mfa;
+mod oauth_server;
 mod providers;
 mod schemas;
 mod sessions;
@@ -30,6 +31,7 @@ const TOPICS: &[Topic] = &[
     ("Identity providers", providers::operations),
     ("Second factors and passkeys", mfa::operations),
     ("Sessions and the audit log", sessions::operations),
+    ("OAuth server", oauth_server::operations),
     ("Administration", admin::operations),
     ("About the service", meta::operations),
 ];

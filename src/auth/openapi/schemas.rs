@@ -91,6 +91,7 @@ pub(super) fn components() -> Value {
         "Session": session(),
         "Factor": super::mfa::factor(),
         "Passkey": super::mfa::passkey(),
+        "OAuthClient": super::oauth_server::client(),
         "Error": { "anyOf": [reference("VersionedError"), reference("LegacyError")] },
         "VersionedError": versioned_error(),
         "LegacyError": legacy_error(),

@@ -68,7 +68,6 @@ pub(in crate::auth) struct FoundFlow {
     pub(in crate::auth) id: Uuid,
     pub(in crate::auth) linking_target_id: Option<Uuid>,
     pub(in crate::auth) provider: String,
-    pub(in crate::auth) method: String,
     pub(in crate::auth) has_challenge: bool,
     pub(in crate::auth) redirect_to: String,
     pub(in crate::auth) browser_hash: Option<Vec<u8>>,
@@ -89,7 +88,6 @@ pub(in crate::auth) async fn take_flow(
     returning f.id
         , f.linking_target_id
         , f.provider_type
-        , f.authentication_method
         , f.code_challenge is not null as has_challenge
         , f.redirect_to
         , f.browser_hash
@@ -100,7 +98,6 @@ pub(in crate::auth) async fn take_flow(
         id: row.get("id"),
         linking_target_id: row.get("linking_target_id"),
         provider: row.get("provider_type"),
-        method: row.get("authentication_method"),
         has_challenge: row.get("has_challenge"),
         redirect_to: row.get("redirect_to"),
         browser_hash: row.get("browser_hash"),

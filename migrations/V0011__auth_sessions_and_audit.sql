@@ -560,7 +560,7 @@ insert into sb.expiring_tables (name, expires_column)
   values
     ('auth.one_time_tokens', 'expires_at'),
     ('auth.flow_state', 'expires_at'),
-    ('auth.mfa_challenges', 'expires_at');
+    ('auth.webauthn_challenges', 'expires_at');
 
 create function sb.prune_expired(most integer)
 returns table (kind text, removed bigint)

@@ -136,28 +136,24 @@ grant select, insert, update, delete
   on auth.oauth_clients, auth.oauth_authorizations, auth.oauth_consents
   to sb_auth;
 
-grant all
-  on auth.oauth_clients, auth.oauth_authorizations, auth.oauth_consents
-  to supabase_auth_admin;
-
 alter table auth.oauth_clients enable row level security;
 alter table auth.oauth_authorizations enable row level security;
 alter table auth.oauth_consents enable row level security;
 
 create policy auth_service
   on auth.oauth_clients
-  to sb_auth, supabase_auth_admin
+  to sb_auth
   using (true)
   with check (true);
 
 create policy auth_service
   on auth.oauth_authorizations
-  to sb_auth, supabase_auth_admin
+  to sb_auth
   using (true)
   with check (true);
 
 create policy auth_service
   on auth.oauth_consents
-  to sb_auth, supabase_auth_admin
+  to sb_auth
   using (true)
   with check (true);

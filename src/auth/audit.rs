@@ -65,7 +65,7 @@ impl Action {
             Self::IdentityUnlinked => ("identity_unlinked", "user"),
             Self::IdentityRefused => ("identity_refused", "user"),
             Self::ConfirmationRequested => ("user_confirmation_requested", "user"),
-            Self::RecoveryRequested => ("user_recovery_requested", "user"),
+            Self::RecoveryRequested | Self::CodeSent => ("user_recovery_requested", "user"),
             Self::ReauthenticateRequested => ("user_reauthenticate_requested", "user"),
             Self::EmailChangeRequested => ("user_email_change_requested", "user"),
             Self::Invited => ("user_invited", "team"),
@@ -85,7 +85,6 @@ impl Action {
             // Upstream has no word for it.
             Self::LoginFailed => ("login_failed", "account"),
             Self::Imported => ("users_imported", "team"),
-            Self::CodeSent => ("user_recovery_requested", "user"),
         }
     }
 }
@@ -117,7 +116,7 @@ pub(super) fn by_user(action: Action, user: &User) -> Value {
 
 /// What an entry calls a user.
 pub(super) fn name(user: &User) -> &str {
-    let names = [user.email.as_str(), &user.phone];
-    let named = names.into_iter().find(|name| !name.is_empty());
+    let ways = [user.email.as_str(), &user.phone];
+    let named = ways.into_iter().find(|name| !name.is_empty());
     named.or(user.username.as_deref()).unwrap_or_default()
 }

@@ -188,14 +188,14 @@ mod tests {
         assert!(key.is_genuine(&first, None) && key.is_genuine(&second, Some(&link)));
         assert!(!other.is_genuine(&first, None));
         assert!(!key.is_genuine(&second, None));
-        let changes: [fn(&mut Seal); 5] = [
+        let edits: [fn(&mut Seal); 5] = [
             |seal| seal.number += 1,
             |seal| seal.sealed_at += chrono::TimeDelta::seconds(1),
             |seal| seal.entries -= 1,
             |seal| seal.newest_at += chrono::TimeDelta::seconds(1),
             |seal| seal.digest[0] ^= 1,
         ];
-        for change in changes {
+        for change in edits {
             let mut changed = first.clone();
             change(&mut changed);
             assert!(!key.is_genuine(&changed, None), "{changed:?}");

@@ -210,14 +210,16 @@ impl AuthError {
             Self::PhoneDisabled => ErrorCode::PhoneProviderDisabled,
             Self::AnonymousDisabled => ErrorCode::AnonymousProviderDisabled,
             Self::FeatureDisabled(_) => ErrorCode::FeatureDisabled,
-            Self::Refused(code, _) | Self::RefusedUntil { code, .. } => *code,
+            Self::Refused(code, _)
+            | Self::RefusedUntil { code, .. }
+            | Self::HookFailed { code, .. }
+            | Self::Rejected(code, _) => *code,
             Self::WeakPassword(_) => ErrorCode::WeakPassword,
             Self::SamePassword => ErrorCode::SamePassword,
             Self::CurrentPasswordRequired => ErrorCode::CurrentPasswordRequired,
             Self::CurrentPasswordInvalid => ErrorCode::CurrentPasswordInvalid,
             Self::NotAdmin(_) => ErrorCode::NotAdmin,
             Self::HookRejected(_) | Self::HookRefused { .. } => ErrorCode::HookRejected,
-            Self::HookFailed { code, .. } | Self::Rejected(code, _) => *code,
             Self::SavingUser(_) | Self::Issuance(_) | Self::Internal(_) | Self::Db(_) => {
                 ErrorCode::UnexpectedFailure
             }
@@ -249,10 +251,12 @@ impl From<AuthError> for ApiError {
                 code: ErrorCode::ServiceUnavailable,
                 cause,
                 ..
-            } => public.with_retry_after(1).with_cause(cause),
+            }
+            | AuthError::CaptchaUnavailable(cause) => public.with_retry_after(1).with_cause(cause),
             AuthError::HookFailed { cause, .. } => public.with_cause(cause),
-            AuthError::CaptchaUnavailable(cause) => public.with_retry_after(1).with_cause(cause),
-            AuthError::PasswordQueueFull => public.with_retry_after(1),
+            AuthError::PasswordQueueFull | AuthError::Refused(ErrorCode::ServiceUnavailable, _) => {
+                public.with_retry_after(1)
+            }
             AuthError::Issuance(_) | AuthError::Internal(_) => Self::internal(error),
             AuthError::BearerBanned | AuthError::BearerNotFound => {
                 public.with_status(StatusCode::FORBIDDEN)
@@ -262,7 +266,6 @@ impl From<AuthError> for ApiError {
                 serde_json::json!({ "reasons": weak.reasons }),
             ),
             AuthError::AnonymousPassword => public.with_status(StatusCode::UNPROCESSABLE_ENTITY),
-            AuthError::Refused(ErrorCode::ServiceUnavailable, _) => public.with_retry_after(1),
             _ => public,
         }
     }

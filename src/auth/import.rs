@@ -35,6 +35,7 @@ pub struct ImportedUser {
 }
 
 /// What else a row needs than [`NewUser`] has.
+#[expect(clippy::struct_field_names, reason = "the names of the columns")]
 pub(super) struct Times {
     pub(super) email_confirmed_at: Option<DateTime<Utc>>,
     pub(super) phone_confirmed_at: Option<DateTime<Utc>>,

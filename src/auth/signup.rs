@@ -64,7 +64,7 @@ pub(super) async fn sign_up(
     client: &Client,
     origin: Origin,
 ) -> Result<SignedUp, AuthError> {
-    if is_anonymous(auth, &input) {
+    if is_anonymous(&input) {
         let tokens = anonymous::sign_in(auth, input.data, client, origin).await?;
         return Ok(SignedUp::Session(Box::new(tokens)));
     }
@@ -197,11 +197,9 @@ async fn register(
     }
 }
 
-/// A user name counts only where the project has them.
-fn is_anonymous(auth: &Auth, input: &SignUp) -> bool {
+fn is_anonymous(input: &SignUp) -> bool {
     let is_missing = |text: &Option<String>| text.as_deref().is_none_or(str::is_empty);
-    let has_name = auth.config().auth.usernames_enabled && !is_missing(&input.username);
-    is_missing(&input.email) && is_missing(&input.phone) && !has_name
+    is_missing(&input.email) && is_missing(&input.phone) && is_missing(&input.username)
 }
 
 fn is_by_phone(input: &SignUp) -> bool {

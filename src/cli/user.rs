@@ -345,8 +345,8 @@ fn operator() -> Client {
 }
 
 fn name(user: &User) -> String {
-    let names = [Some(&user.email), Some(&user.phone), user.username.as_ref()];
-    let mut named = names.into_iter().flatten().filter(|text| !text.is_empty());
+    let ways = [Some(&user.email), Some(&user.phone), user.username.as_ref()];
+    let mut named = ways.into_iter().flatten().filter(|text| !text.is_empty());
     named.next().cloned().unwrap_or_else(|| user.id.to_string())
 }
 

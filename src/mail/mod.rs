@@ -18,7 +18,7 @@ mod send;
 mod smtp;
 mod template;
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use futures_util::future::BoxFuture;
 use lettre::Address;
@@ -73,7 +73,7 @@ struct Inner {
     seal: Seal,
     clock: Clock,
     config: config::Handle,
-    deliver: OnceLock<Deliver>,
+    deliver: RwLock<Vec<Deliver>>,
     print: OnceLock<Print>,
     smtp: Smtp,
     breaker: Mutex<Breaker>,
@@ -100,7 +100,7 @@ impl Mailer {
             seal: Seal::new(master),
             clock,
             config,
-            deliver: OnceLock::new(),
+            deliver: RwLock::default(),
             print: OnceLock::new(),
             smtp: Smtp::default(),
             breaker: Mutex::default(),
@@ -121,10 +121,23 @@ impl Mailer {
         Ok(id)
     }
 
-    /// Lets `deliver` see every mail, opened, before the backend does. The first one given stands; `false` says that there
-    /// was one.
-    pub fn deliver_with(&self, deliver: Deliver) -> bool {
-        self.0.deliver.set(deliver).is_ok()
+    /// Lets `deliver` see every mail, opened, before the backend does, and before those that were given earlier.
+    pub fn deliver_with(&self, deliver: Deliver) {
+        let mut all = self
+            .0
+            .deliver
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.insert(0, deliver);
+    }
+
+    fn delivers(&self) -> Vec<Deliver> {
+        let all = self
+            .0
+            .deliver
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.clone()
     }
 
     /// Lets backend `console` show mails whole. Only `sb dev` does: they hold links that sign in.

@@ -47,13 +47,11 @@ pub(super) fn add_to(mailer: &Mailer, handlers: Handlers) -> Handlers {
 
 async fn run(mailer: &Mailer, context: &JobContext, payload: &RawValue) -> JobResult {
     let letter = open(mailer, context, payload)?;
-    if let Some(deliver) = mailer.0.deliver.get()
-        && deliver(letter.clone())
-            .await
-            .map_err(|error| quiet(error, &letter))?
-            == Delivery::Taken
-    {
-        return Ok(json!({ "delivered": "hook" }));
+    for deliver in mailer.delivers() {
+        let delivery = deliver(letter.clone()).await;
+        if delivery.map_err(|error| quiet(error, &letter))? == Delivery::Taken {
+            return Ok(json!({ "delivered": "hook" }));
+        }
     }
     let config = mailer.config();
     match config.mail.backend.unwrap_or(MailBackend::Console) {

@@ -55,9 +55,9 @@ impl Asker<'_> {
 pub(super) async fn introspect(
     auth: &Auth,
     asker: Asker<'_>,
-    asked: &Parameters,
+    input: &Parameters,
 ) -> Result<Value, OAuthError> {
-    let token = asked.get("token").unwrap_or_default();
+    let token = input.get("token").unwrap_or_default();
     let answer = match auth.mac_key().open(token) {
         Some(refresh) => {
             about_refresh_token(auth, asker, (refresh.session_id, refresh.counter)).await?

@@ -1,5 +1,10 @@
 //! One operation of the document, put together in a line or two per fact.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "descriptions are made where they are passed"
+)]
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
@@ -161,6 +166,11 @@ impl Operation {
         self.answer(200, kind, json!({ "type": "string" }))
     }
 
+    /// Says with a page that something is not there.
+    pub(super) fn missing_page(self) -> Self {
+        self.answer(404, "text/html", json!({ "type": "string" }))
+    }
+
     fn answer(mut self, status: u16, kind: &str, schema: Value) -> Self {
         let content = json!({ kind: { "schema": schema } });
         let answer = json!({ "description": "Done", "content": content });
@@ -304,6 +314,13 @@ impl Operation {
             if matches!(status, 429 | 503) {
                 let seconds = json!({ "type": "integer" });
                 answer["headers"] = json!({ "Retry-After": { "schema": seconds } });
+            }
+            // A page may be answered with the same status.
+            if let Some(other) = all.get(&status.to_string()) {
+                let other = other["content"].as_object().cloned();
+                for (kind, content) in other.into_iter().flatten() {
+                    answer["content"][kind] = content;
+                }
             }
             all.insert(status.to_string(), answer);
         }

@@ -74,21 +74,15 @@ fn authorization() -> Vec<Operation> {
             .oauth_errors(&[400])
             .refuses(&[ErrorCode::ValidationFailed, ErrorCode::OverRequestRateLimit])
             .refuses_with(400, ErrorCode::OauthClientNotFound),
-        get(
-            "/oauth/authorizations/{authorization_id}",
-            "What a client asks for",
-        )
-        .user()
-        .json(200, json!({ "anyOf": [details, redirect] }))
-        .refuses(unknown),
-        post(
-            "/oauth/authorizations/{authorization_id}/consent",
-            "Approve or deny it",
-        )
-        .user()
-        .body(takes([("action", one_of(&["approve", "deny"]))], []))
-        .json(200, redirect)
-        .refuses(unknown),
+        get("/oauth/authorizations/{id}", "What a client asks for")
+            .user()
+            .json(200, json!({ "anyOf": [details, redirect] }))
+            .refuses(unknown),
+        post("/oauth/authorizations/{id}/consent", "Approve or deny it")
+            .user()
+            .body(takes([("action", one_of(&["approve", "deny"]))], []))
+            .json(200, redirect)
+            .refuses(unknown),
         get("/user/oauth/grants", "What the user has granted")
             .user()
             .json(200, list(grant)),
@@ -231,7 +225,8 @@ fn pages() -> Vec<Operation> {
     vec![
         get("/oauth/consent", "The built-in page that asks the user")
             .query("authorization_id", text())
-            .text("text/html"),
+            .text("text/html")
+            .missing_page(),
         get("/oauth/consent.js", "Its script").text("text/javascript"),
         get("/oauth/consent.css", "Its style").text("text/css"),
     ]

@@ -10,7 +10,11 @@ use crate::auth::support::{App, service_token, token};
 const NOBODY: &str = "00000000-0000-4000-8000-000000000000";
 
 async fn all(asker: Option<Asker>) -> (App, Vec<Operation>) {
-    let app = App::with_settings(&[("auth.openapi", "true")]).await;
+    let app = App::with_settings(&[
+        ("auth.openapi", "true"),
+        ("auth.oauth_server_enabled", "true"),
+    ])
+    .await;
     let mut operations = operations(&document(&app).await);
     operations.retain(|one| asker.is_none_or(|asker| one.asker == asker));
     (app, operations)

@@ -51,7 +51,10 @@ async fn what_is_old_goes_and_what_is_not_stays() {
         .unwrap();
     assert_eq!(
         row.get::<_, serde_json::Value>(0),
-        json!({ "cron_runs": 4, "sessions": 3, "rate_limits": 1, "sign_in_failures": 1, "thoughts": 2 })
+        json!({
+            "cron_runs": 4, "flow_state": 0, "one_time_tokens": 0, "rate_limits": 1, "sessions": 3, "sign_in_failures": 1,
+            "thoughts": 2, "webauthn_challenges": 0,
+        })
     );
     let sessions = cron
         .texts("select tag from auth.sessions order by tag")

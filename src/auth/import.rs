@@ -252,7 +252,7 @@ impl<'a> Fields<'a> {
 mod tests {
     use super::*;
 
-    fn read(record: Value) -> Result<ImportedUser, AuthError> {
+    fn read(record: &Value) -> Result<ImportedUser, AuthError> {
         let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         ImportedUser::from_record(record.as_object().unwrap(), now)
     }
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn records_of_several_origins_are_read() {
         let hash = "$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
-        let supabase = read(json!({
+        let supabase = read(&json!({
             "id": "7d7bd1f6-3f05-4c43-9d67-0c3a9d5b1a10", "email": "Ana@example.com", "encrypted_password": hash,
             "email_confirmed_at": "2024-05-06 07:08:09.123456+00", "phone": "", "banned_until": "",
             "raw_user_meta_data": "{\"nick\": \"ana\"}", "created_at": "2024-05-06 07:08:09+00", "is_anonymous": "f"
@@ -271,7 +271,7 @@ mod tests {
         assert!(supabase.id.is_some() && supabase.phone.is_none());
         let at = |time: Option<DateTime<Utc>>| time.unwrap().timestamp_micros();
         assert_eq!(at(supabase.email_confirmed_at), 1_714_979_289_123_456);
-        let pocketbase = read(json!({
+        let pocketbase = read(&json!({
             "id": "abc123def456ghi", "email": "bo@example.com", "password": hash, "verified": true,
             "created": "2024-05-06 07:08:09.000Z", "username": "bo_1"
         }))
@@ -291,7 +291,7 @@ mod tests {
             json!({"email": "a@example.com", "user_metadata": "[1]"}),
             json!({"email": "a@example.com", "user_metadata": 7}),
         ] {
-            let error = read(record.clone()).err().unwrap().to_string();
+            let error = read(&record).err().unwrap().to_string();
             assert!(
                 !error.contains("plain password") && !error.contains("yesterday"),
                 "{record}: {error}"

@@ -61,7 +61,7 @@ pub(super) async fn start(
     let state_dir = config.state_dir();
     create_private_dir(&state_dir)?;
     let mut stack = open_stack(project, &config, events)?;
-    let result = bring_up(app, config, listener, stack.as_mut(), mode, ui).await;
+    let result = Box::pin(bring_up(app, config, listener, stack.as_mut(), mode, ui)).await;
     match result {
         Ok((running, state, config, server)) => Ok(Backend {
             running,

@@ -215,7 +215,8 @@ async fn run(mut app: App, matches: &clap::ArgMatches) -> ExitCode {
                     .flatten()
                     .cloned()
                     .collect();
-                serve::authors_command(Session { ui, project, app }, command, arguments).await
+                let session = Session { ui, project, app };
+                Box::pin(serve::authors_command(session, command, arguments)).await
             }
             _ => {
                 let cli = Cli::from_arg_matches(matches).unwrap_or_else(|error| error.exit());

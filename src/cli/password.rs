@@ -135,7 +135,7 @@ fn replace_in_file(path: &Path, name: &str, value: &str) -> std::io::Result<bool
     let mut changed = String::new();
     for line in text.split_inclusive('\n') {
         if is_ours(line) {
-            changed.push_str(&format!("{name}={value}\n"));
+            changed.extend([name, "=", value, "\n"]);
         } else {
             changed.push_str(line);
         }

@@ -62,7 +62,7 @@ pub(super) async fn run(args: Args, session: Session) -> CommandResult {
             None,
         );
         if again.is_none() {
-            rebuild(app, config, ui).await?;
+            Box::pin(rebuild(app, config, ui)).await?;
             return Ok(ExitCode::SUCCESS);
         }
     } else {

@@ -98,7 +98,9 @@ pub(super) async fn up(args: UpArgs, session: Session) -> CommandResult {
         return Ok(show(ui, &state));
     }
     match choose(args.engine, &project, &config, ui).await? {
-        Engine::Docker => containers(app, &project, config, args.worker, timeout, ui).await,
+        Engine::Docker => {
+            Box::pin(containers(app, &project, config, args.worker, timeout, ui)).await
+        }
         Engine::Embedded => embedded(&project, &config, port_args(&args.ports), timeout, ui).await,
     }
 }

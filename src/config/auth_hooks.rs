@@ -130,13 +130,13 @@ impl std::fmt::Debug for SigningKey {
 impl HookTarget {
     /// Reads a target. The error continues the name of the setting: `uri must …`.
     pub fn parse(uri: &str, secrets: Option<&Secret>) -> Result<Self, &'static str> {
+        const ADDRESS: &str =
+            "uri must begin with pg-functions:// or https://, or with http:// for this machine";
         if let Some(path) = uri.strip_prefix("pg-functions://") {
             return function(path).ok_or(
                 "uri must name a function as pg-functions://postgres/SCHEMA/FUNCTION, in plain letters, digits and _",
             );
         }
-        const ADDRESS: &str =
-            "uri must begin with pg-functions:// or https://, or with http:// for this machine";
         let url = url::Url::parse(uri).map_err(|_| ADDRESS)?;
         let is_allowed = match url.scheme() {
             "https" => url.has_host(),

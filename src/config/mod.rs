@@ -289,6 +289,52 @@ impl Config {
         }
     }
 
+    fn check_auth(&self, problems: &mut Vec<String>) {
+        for (name, value) in [
+            ("window_seconds", self.auth.rate_limit_window_seconds),
+            ("token_per_window", self.auth.rate_limit_token_per_window),
+            ("signup_per_window", self.auth.rate_limit_signup_per_window),
+            (
+                "anonymous_per_hour",
+                self.auth.rate_limit_anonymous_per_hour,
+            ),
+            (
+                "refresh_per_window",
+                self.auth.rate_limit_refresh_per_window,
+            ),
+            ("oauth_per_window", self.auth.rate_limit_oauth_per_window),
+        ] {
+            if value == 0 {
+                problems.push(format!(
+                    "auth.rate_limit_{name} must be at least 1; auth.rate_limit_enabled = false switches the limits off"
+                ));
+            }
+        }
+        self.auth_hooks.check(problems);
+        if self.auth.password_min_strength > 4 {
+            problems.push("auth.password_min_strength must be from 0 to 4".to_owned());
+        }
+        if self.auth.captcha_provider.is_some() && self.auth.captcha_secret.is_none() {
+            problems.push(
+                "auth.captcha_provider needs auth.captcha_secret, which the provider gives"
+                    .to_owned(),
+            );
+        }
+        if self.auth.access_token_ttl == 0 || self.auth.refresh_token_ttl == 0 {
+            problems.push(
+                "auth.access_token_ttl and auth.refresh_token_ttl must be at least 1 second"
+                    .to_owned(),
+            );
+        }
+        let role = &self.auth.default_role;
+        if role == "service_role" || !self.db.allowed_roles.contains(role) {
+            problems.push(
+                "auth.default_role must be one of db.allowed_roles and not service_role".to_owned(),
+            );
+        }
+        self.check_mailed(problems);
+    }
+
     fn check(&self, problems: &mut Vec<String>) {
         for (name, url) in [
             ("server.api_url", self.server.api_url.as_deref()),
@@ -333,29 +379,7 @@ impl Config {
         if self.mail.smtp_password.is_some() && self.mail.smtp_username.is_none() {
             problems.push("mail.smtp_password needs mail.smtp_username".to_owned());
         }
-        self.auth_hooks.check(problems);
-        if self.auth.password_min_strength > 4 {
-            problems.push("auth.password_min_strength must be from 0 to 4".to_owned());
-        }
-        if self.auth.captcha_provider.is_some() && self.auth.captcha_secret.is_none() {
-            problems.push(
-                "auth.captcha_provider needs auth.captcha_secret, which the provider gives"
-                    .to_owned(),
-            );
-        }
-        if self.auth.access_token_ttl == 0 || self.auth.refresh_token_ttl == 0 {
-            problems.push(
-                "auth.access_token_ttl and auth.refresh_token_ttl must be at least 1 second"
-                    .to_owned(),
-            );
-        }
-        let role = &self.auth.default_role;
-        if role == "service_role" || !self.db.allowed_roles.contains(role) {
-            problems.push(
-                "auth.default_role must be one of db.allowed_roles and not service_role".to_owned(),
-            );
-        }
-        self.check_mailed(problems);
+        self.check_auth(problems);
         if self.jobs.concurrency == 0
             || self.jobs.poll_interval_s < 0.01
             || self.jobs.heartbeat_s < 0.1
@@ -375,26 +399,6 @@ impl Config {
                 problems.push(format!(
                     "cron.{} (sb.toml): pg_cron has no seconds: use five fields, or set jobs.cron_backend = \"inproc\"",
                     entry.name
-                ));
-            }
-        }
-        for (name, value) in [
-            ("window_seconds", self.auth.rate_limit_window_seconds),
-            ("token_per_window", self.auth.rate_limit_token_per_window),
-            ("signup_per_window", self.auth.rate_limit_signup_per_window),
-            (
-                "anonymous_per_hour",
-                self.auth.rate_limit_anonymous_per_hour,
-            ),
-            (
-                "refresh_per_window",
-                self.auth.rate_limit_refresh_per_window,
-            ),
-            ("oauth_per_window", self.auth.rate_limit_oauth_per_window),
-        ] {
-            if value == 0 {
-                problems.push(format!(
-                    "auth.rate_limit_{name} must be at least 1; auth.rate_limit_enabled = false switches the limits off"
                 ));
             }
         }
@@ -548,9 +552,7 @@ fn read_section(
     };
     for (key, value) in content {
         let inner = format!("{section}.{key}");
-        if inner == "auth.external" {
-            external::read_toml(value, external, problems);
-        } else if fields.iter().any(|field| field.key == key) {
+        if fields.iter().any(|field| field.key == key) {
             layers.insert(inner, (Raw::Toml(value.clone()), Origin::File));
         } else if inner == "auth.external" {
             external::read_toml(value, external, problems);

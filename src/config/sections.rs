@@ -182,7 +182,7 @@ section! {
         [live] sessions_single_per_user: bool = false, "AUTH_SESSIONS_SINGLE_PER_USER";
         /// Which requests of PostgREST are refused at once (401) when the session of their token was ended or its user is banned: "off", "mutations" or "all". Otherwise they are good until the access token expires.
         instant_revocation: InstantRevocation = InstantRevocation::Off, "AUTH_INSTANT_REVOCATION";
-        /// Postgres role of new accounts: "authenticated", or "guest" where an admin has to trust them first. One of `db.allowed_roles`, not service_role.
+        /// Postgres role of new accounts: "authenticated", or "guest" where an admin has to trust them first. One of `db.allowed_roles`, not `service_role`.
         [live] default_role: String = "authenticated".to_owned(), "AUTH_DEFAULT_ROLE";
         /// Accounts may have a user name and sign in with it, also without an address.
         [live] usernames_enabled: bool = false, "AUTH_USERNAMES_ENABLED";

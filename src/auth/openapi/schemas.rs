@@ -1,5 +1,10 @@
 //! The shapes of bodies and answers.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "descriptions are made where they are passed"
+)]
+
 use serde_json::{Map, Value, json};
 
 pub(super) use super::build::reference;

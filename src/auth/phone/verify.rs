@@ -48,14 +48,13 @@ pub(in crate::auth) async fn verify(
     let tx = auth.db().auth().begin().await?;
     let opened = async {
         let typed = (phone.as_str(), code);
-        match one_time_token::use_code(auth, &tx, &[purpose], typed).await? {
-            Some(used) => open(auth, &tx, used, &phone, client).await.map(Some),
-            // Committed: the wrong code is counted.
-            None => {
-                log_failure(auth, &tx, &phone, client).await?;
-                Ok(None)
-            }
+        let used = one_time_token::use_code(auth, &tx, &[purpose], typed).await?;
+        if let Some(used) = used {
+            return open(auth, &tx, used, &phone, client).await.map(Some);
         }
+        // Committed: the wrong code is counted.
+        log_failure(auth, &tx, &phone, client).await?;
+        Ok(None)
     };
     let opened: Result<Option<Opened>, AuthError> = opened.await;
     let opened = tx.finish(opened).await?.ok_or(EXPIRED)?;

@@ -66,6 +66,7 @@ pub(in crate::auth) async fn insert_authorization(
 }
 
 /// A stored request with what people are shown of its client.
+#[expect(clippy::struct_field_names, reason = "the wire has the name")]
 #[derive(Debug, Clone)]
 pub(in crate::auth) struct Authorization {
     pub(in crate::auth) id: Uuid,

@@ -82,6 +82,7 @@ pub(super) async fn list(
 }
 
 /// What to list, and the parameters that links to other pages repeat.
+#[expect(clippy::type_complexity, reason = "two things, one of them pairs")]
 fn wanted(query: &ListQuery) -> Result<(ListUsers, Vec<(&str, &str)>), AuthError> {
     let given = [
         ("filter", &query.filter),

@@ -219,14 +219,14 @@ struct Body {
 }
 
 impl Body {
-    fn verification(self, kind: Option<&str>) -> Result<Verification, AuthError> {
+    fn verification(self, kind: Option<&str>) -> Verification {
         let given = |text: Option<String>| text.unwrap_or_default();
-        Ok(Verification {
+        Verification {
             kind: kind.map_or_else(|| given(self.kind), str::to_owned),
             email: given(self.email),
             code: given(self.token),
             token_hash: given(self.token_hash),
-        })
+        }
     }
 }
 
@@ -246,7 +246,7 @@ async fn verify(
         let tokens = phone::verify::verify(&auth, kind, typed, &client, origin).await?;
         return Ok(Json(tokens).into_response());
     }
-    let input = body.verification(None)?;
+    let input = body.verification(None);
     Ok(answer(
         verify::verify(&auth, &input, &client, origin).await?,
     ))
@@ -258,7 +258,7 @@ async fn verify_otp(
     origin: Origin,
     Json(body): Json<Body>,
 ) -> Result<Response, ApiError> {
-    let input = body.verification(Some("email"))?;
+    let input = body.verification(Some("email"));
     Ok(answer(
         verify::verify(&auth, &input, &client, origin).await?,
     ))
@@ -337,7 +337,7 @@ async fn recover(
     Json(mut body): Json<Body>,
 ) -> Result<Json<TokenResponse>, ApiError> {
     let password = body.password.take().unwrap_or_default();
-    let input = body.verification(Some("recovery"))?;
+    let input = body.verification(Some("recovery"));
     Ok(Json(
         recover::recover(&auth, &input, &password, &client, origin).await?,
     ))

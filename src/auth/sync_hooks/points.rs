@@ -77,14 +77,12 @@ impl Extensions {
         let Some(mut members) = answer else {
             return Ok(None);
         };
-        match members.remove("claims") {
-            Some(Value::Object(claims)) => Ok(Some(claims)),
-            _ => {
-                let message = "output claims field is missing";
-                let code = ErrorCode::UnexpectedFailure;
-                Err(failed(HOOK, code, message, message))
-            }
+        if let Some(Value::Object(claims)) = members.remove("claims") {
+            return Ok(Some(claims));
         }
+        let message = "output claims field is missing";
+        let code = ErrorCode::UnexpectedFailure;
+        Err(failed(HOOK, code, message, message))
     }
 
     /// Whether anybody wants to know of passwords that are tried.
@@ -97,13 +95,13 @@ impl Extensions {
         client: &Client,
         attempt: PasswordAttempt,
     ) -> Result<Decision, AuthError> {
+        const HOOK: HookName = HookName::PasswordVerificationAttempt;
         for hook in &self.password_attempts {
             let decision = hook(context(client), attempt).await.map_err(rejected)?;
             if decision != Decision::Continue {
                 return Ok(decision);
             }
         }
-        const HOOK: HookName = HookName::PasswordVerificationAttempt;
         let answer = self.ask(HOOK, client, || json!(attempt)).await?;
         Ok(match answer.filter(is_rejection) {
             None => Decision::Continue,
@@ -119,6 +117,7 @@ impl Extensions {
         client: &Client,
         attempt: &MfaAttempt,
     ) -> Result<MfaDecision, AuthError> {
+        const HOOK: HookName = HookName::MfaVerificationAttempt;
         for hook in &self.mfa_attempts {
             let decision = hook(context(client), attempt.clone())
                 .await
@@ -127,7 +126,6 @@ impl Extensions {
                 return Ok(decision);
             }
         }
-        const HOOK: HookName = HookName::MfaVerificationAttempt;
         let answer = self.ask(HOOK, client, || json!(attempt)).await?;
         Ok(answer
             .filter(is_rejection)

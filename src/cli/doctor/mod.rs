@@ -161,7 +161,7 @@ async fn examine(project: &Project, app: App, report: &mut Report) {
     }
     database::setup(&connection, report).await;
     if keys::signing(&connection, report).await {
-        keys::postgrest(app, config, report).await;
+        Box::pin(keys::postgrest(app, config, report)).await;
     }
 }
 

@@ -15,6 +15,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::IntoResponse;
 use axum::routing::Route;
+use futures_util::future::LocalBoxFuture;
 
 use crate::auth;
 use crate::clock::Clock;
@@ -216,8 +217,12 @@ impl App {
         self
     }
 
-    /// Builds and starts every part but the listener. `config.db.url` must be set.
-    pub async fn build(self, config: Config) -> Result<Running, StartError> {
+    /// Builds and starts every part but the listener. `config.db.url` must be set. Boxed, for what waits for it is large.
+    pub fn build(self, config: Config) -> LocalBoxFuture<'static, Result<Running, StartError>> {
+        Box::pin(self.start(config))
+    }
+
+    async fn start(self, config: Config) -> Result<Running, StartError> {
         for schedule in &self.schedules {
             schedule.check()?;
         }

@@ -264,7 +264,7 @@ async fn each_end_of_a_session_has_its_answer() {
 async fn a_thousand_refreshes_at_once_leave_one_family() {
     let app = App::with(Options {
         pool_max_size: 40,
-        pool_timeout: Duration::from_secs(60),
+        pool_timeout: Duration::from_mins(1),
         ..Options::default()
     })
     .await;

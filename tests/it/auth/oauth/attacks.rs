@@ -147,7 +147,7 @@ async fn an_answer_of_another_provider_is_not_taken() {
     // A provider that says it names itself must do so.
     let strict = Provider::start().await;
     strict.behave(|it| {
-        it.discovery = json!({"authorization_response_iss_parameter_supported": true})
+        it.discovery = json!({"authorization_response_iss_parameter_supported": true});
     });
     let app = project_of(&strict, "acme", &[]).await;
     let mut browser = Browser::new(&app);

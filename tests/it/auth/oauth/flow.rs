@@ -161,7 +161,7 @@ async fn github_is_asked_for_the_verified_primary_address() {
 
     app.sign_up("someone@example.com").await.ok();
     provider.behave(|it| {
-        it.emails = json!([{"email": "someone@example.com", "primary": true, "verified": false}])
+        it.emails = json!([{"email": "someone@example.com", "primary": true, "verified": false}]);
     });
     app.owner
         .execute(

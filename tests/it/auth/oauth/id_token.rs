@@ -238,7 +238,7 @@ async fn a_microsoft_token_is_of_an_admitted_tenant() {
         "99999999-2222-4333-8444-555555555555",
     );
     provider.behave(|it| {
-        it.discovery = json!({"issuer": format!("{}/{{tenantid}}/v2.0", provider.url)})
+        it.discovery = json!({"issuer": format!("{}/{{tenantid}}/v2.0", provider.url)});
     });
     let mut settings = external("azure", &provider.url);
     settings.retain(|(name, _)| !name.ends_with(".url"));

@@ -75,7 +75,7 @@ async fn a_silent_provider_costs_a_second_and_then_nothing() {
     let (app, provider) = project(&[("auth.external_timeout_s", "1")]).await;
     provider.behave(|it| {
         it.silent
-            .push("/.well-known/openid-configuration".to_owned())
+            .push("/.well-known/openid-configuration".to_owned());
     });
     let started = Instant::now();
     let calls = (0..10).map(|_| begin(&app));

@@ -169,12 +169,11 @@ async fn a_form_is_no_json() {
         if kinds.get("application/json").is_none() || takes_forms {
             continue;
         }
-        let credentials = match operation.asker {
-            Asker::Service => service_token(),
-            _ => {
-                let email = format!("user-{checked}@arbitrary.example");
-                app.sign_up(&email).await.ok().access_token().to_owned()
-            }
+        let credentials = if operation.asker == Asker::Service {
+            service_token()
+        } else {
+            let email = format!("user-{checked}@arbitrary.example");
+            app.sign_up(&email).await.ok().access_token().to_owned()
         };
         let path = fill(&operation.path, NOBODY);
         for kind in [

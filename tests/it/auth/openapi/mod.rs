@@ -1,4 +1,4 @@
-//! The OpenAPI document: complete, served where it should be, and true of what the service answers to anything.
+//! The `OpenAPI` document: complete, served where it should be, and true of what the service answers to anything.
 
 mod access;
 mod arbitrary;

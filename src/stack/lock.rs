@@ -9,7 +9,7 @@ use super::StackError;
 /// Held as long as the stack lives.
 #[derive(Debug)]
 pub(super) struct StackLock {
-    _file: File,
+    file: File,
 }
 
 impl StackLock {
@@ -43,13 +43,23 @@ impl StackLock {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(StackError::io("write", &path))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 
     /// Whether some process holds the lock now.
     pub(super) fn is_held(state_dir: &Path) -> bool {
         File::open(state_dir.join("stack.lock"))
             .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+}
+
+impl Drop for StackLock {
+    /// Closing the file is not enough: a child that is being launched right now has a copy of it until it runs its own
+    /// program.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::debug!(error = %error, "the lock of the stack is let go of when its last copy is closed");
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 mod cron;
 mod hostile;
 mod http;
-mod long_ago;
 mod queue;
 mod worker;
 

@@ -83,7 +83,7 @@ async fn seal_batch(
     // Logs go elsewhere: there the head of the chain is kept out of the database's reach.
     let head = Head {
         number: seal.number,
-        mac: hex(&seal.mac),
+        mac: hex::encode(seal.mac),
     };
     tx.after_commit(move || tracing::info!(audit.head = %head, "audit log sealed"));
     Ok(entries.len())
@@ -246,7 +246,7 @@ async fn walk(
         first,
         head: previous.map(|link| Head {
             number: link.number,
-            mac: hex(&link.mac),
+            mac: hex::encode(link.mac),
         }),
         problems,
     })
@@ -257,14 +257,8 @@ fn met(link: Option<&Link>, known: Option<&Head>) -> bool {
     match (link, known) {
         (_, None) => true,
         (None, Some(_)) => false,
-        (Some(link), Some(known)) => link.number == known.number && hex(&link.mac) == known.mac,
+        (Some(link), Some(known)) => {
+            link.number == known.number && hex::encode(&link.mac) == known.mac
+        }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

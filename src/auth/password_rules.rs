@@ -176,7 +176,7 @@ async fn has_leaked(
     settings: &config::Auth,
 ) -> Result<bool, AuthError> {
     let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
-    let hash = hex(hash.as_ref());
+    let hash = hex::encode_upper(hash);
     let (prefix, suffix) = hash.split_at(5);
     match leaked(auth, &settings.password_hibp_url, prefix).await {
         Ok(list) => Ok(list.lines().any(|line| names(line, suffix))),
@@ -210,14 +210,6 @@ fn names(line: &str, suffix: &str) -> bool {
     line.trim()
         .split_once(':')
         .is_some_and(|(hash, count)| hash.eq_ignore_ascii_case(suffix) && count != "0")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02X}").expect("a string takes everything");
-        text
-    })
 }
 
 #[cfg(test)]

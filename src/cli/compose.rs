@@ -246,17 +246,9 @@ fn write_secrets(path: &Path) -> Result<(), CliError> {
         "AUTHENTICATOR_PASSWORD",
         "SB_MASTER_KEY",
     ] {
-        writeln!(file, "{name}={}", hex(&random_bytes::<32>()))?;
+        writeln!(file, "{name}={}", hex::encode(random_bytes::<32>()))?;
     }
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn value_of(text: &str, name: &str) -> Option<String> {

@@ -6,6 +6,7 @@ use std::path::Path;
 use aws_lc_rs::{aead, hkdf};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hex::FromHex as _;
 
 use super::KeysError;
 use crate::clock::random_bytes;
@@ -30,7 +31,7 @@ impl MasterKey {
             let problem = "it must have at least 32 characters; `openssl rand -hex 32` makes one";
             return Err(KeysError::MasterKey(problem.to_owned()));
         }
-        Ok(Self(from_hex(text).unwrap_or_else(|| {
+        Ok(Self(<[u8; 32]>::from_hex(text).unwrap_or_else(|_| {
             expand(text.as_bytes(), "sb master key")
         })))
     }
@@ -57,7 +58,7 @@ impl MasterKey {
         let folder = path.parent().unwrap_or(Path::new("."));
         let written = create_private_dir(folder).and_then(|()| {
             let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            writeln!(file, "{}", to_hex(&random_bytes::<32>()))?;
+            writeln!(file, "{}", hex::encode(random_bytes::<32>()))?;
             file.as_file().sync_all()?;
             // The name appears with its whole content, and only if nobody else was first.
             match file.persist_noclobber(path) {
@@ -171,25 +172,6 @@ fn restrict(path: &Path) -> Result<(), KeysError> {
         Ok(())
     };
     close().map_err(|error: std::io::Error| KeysError::file(path, &error))
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn from_hex(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

@@ -251,13 +251,5 @@ fn hash(path: &Path) -> io::Result<String> {
             length => context.update(&buffer[..length]),
         }
     }
-    Ok(hex(context.finish().as_ref()))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Ok(hex::encode(context.finish()))
 }

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 
-use super::cache::hex;
 use super::event::{EventSink, StackEvent};
 use super::leftovers::Places;
 use super::run_as::RunAs;
@@ -97,7 +96,7 @@ fn project_id(state_dir: &Path) -> String {
     let path = state_dir
         .canonicalize()
         .unwrap_or_else(|_| state_dir.to_owned());
-    hex(digest::digest(&digest::SHA256, path.as_os_str().as_bytes()).as_ref())
+    hex::encode(digest::digest(&digest::SHA256, path.as_os_str().as_bytes()))
 }
 
 fn create(directory: &Path, run_as: RunAs, mode: u32) -> Result<(), StackError> {

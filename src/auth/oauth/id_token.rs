@@ -255,7 +255,9 @@ impl Nonce<'_> {
         let expected = match self {
             Self::Unchecked => return Ok(()),
             Self::Sent(nonce) => Some(nonce.to_owned()),
-            Self::HashOf(nonce) => nonce.map(sha256_hex),
+            Self::HashOf(nonce) => {
+                nonce.map(|nonce| hex::encode(digest::digest(&digest::SHA256, nonce.as_bytes())))
+            }
         };
         match (expected, found) {
             (None, None) => Ok(()),
@@ -272,15 +274,6 @@ impl Nonce<'_> {
             _ => Err("only one side has a nonce".to_owned()),
         }
     }
-}
-
-fn sha256_hex(text: &str) -> String {
-    use std::fmt::Write as _;
-    let hash = digest::digest(&digest::SHA256, text.as_bytes());
-    hash.as_ref().iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 #[cfg(test)]

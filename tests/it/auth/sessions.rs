@@ -142,8 +142,8 @@ async fn a_session_ends_at_its_age_however_much_it_is_used() {
         .await
         .refused(400, "session_expired");
     let other = app.sign_in("ana@example.com", PASSWORD).await.ok();
-    let list = get(&app, "/sessions", other.access_token()).await.ok();
-    assert_eq!(ids(&list), [session_id(&other)]);
+    let alive = get(&app, "/sessions", other.access_token()).await.ok();
+    assert_eq!(ids(&alive), [session_id(&other)]);
 }
 
 #[tokio::test]
@@ -196,9 +196,10 @@ async fn of_two_sessions_the_newer_one_goes_on() {
 /// Attack 15. What a user did, what its own session answers then, and what its other one does.
 #[tokio::test]
 async fn each_end_of_a_session_has_its_answer() {
-    const GONE: Option<&str> = Some("refresh_token_not_found");
+    type Answer = Option<&'static str>;
+    const GONE: Answer = Some("refresh_token_not_found");
     let new_password = json!({"password": "another password"});
-    let cases: [(&str, &str, &str, Value, Option<&str>, Option<&str>); 9] = [
+    let cases: [(&str, &str, &str, Value, Answer, Answer); 9] = [
         (
             "user",
             "POST",

@@ -64,12 +64,15 @@ struct Code {
     claims: Map<String, Value>,
 }
 
+/// Status, headers, body.
+type Instead = (u16, Vec<(String, String)>, String);
+
 pub(super) struct Behaviour {
     pub(super) keys: Vec<Key>,
     /// Merged into the discovery document.
     pub(super) discovery: Value,
     /// Answers by path instead of the usual ones.
-    pub(super) instead: HashMap<String, (u16, Vec<(String, String)>, String)>,
+    pub(super) instead: HashMap<String, Instead>,
     /// Merged into the token answer.
     pub(super) token_answer: Value,
     /// Paths that are never answered.

@@ -10,12 +10,13 @@ use serde_json::Value;
 use crate::db::{DbError, Json, Row, SystemConnection, Tx};
 use crate::jobs::model::{Claimed, Due, JobId};
 
-/// Makes due jobs claimable. Returns the seconds until the next one is due.
+/// Makes due jobs claimable. Returns the seconds until the next one is due. That is no `min`: in a query with a `with`
+/// the server reads all there is for one.
 pub(in crate::jobs) async fn promote(
     connection: &SystemConnection,
 ) -> Result<Option<f64>, DbError> {
-    let row = connection
-        .query_one(
+    let next = connection
+        .query_opt(
             "with due as materialized (
                select p.id
                  from jobs.pending p
@@ -30,14 +31,16 @@ pub(in crate::jobs) async fn promote(
                  from due
                  where p.id = any (array[due.id])
              )
-             select extract(epoch from min(p.run_at) - now())::float8
+             select extract(epoch from p.run_at - now())::float8
                from jobs.pending p
                where p.status = 'scheduled'
-                 and p.run_at > now()",
+                 and p.run_at > now()
+               order by p.run_at
+               limit 1",
             &[],
         )
         .await?;
-    Ok(row.get(0))
+    Ok(next.map(|row| row.get(0)))
 }
 
 /// The queues that exist and are not paused; with `only`, those of them.

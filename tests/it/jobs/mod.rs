@@ -1,5 +1,6 @@
 //! The job queue: enqueue, worker, and what keeps them honest.
 
+mod cost;
 mod cron;
 mod hostile;
 mod http;

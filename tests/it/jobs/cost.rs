@@ -53,7 +53,7 @@ async fn a_claim_reads_what_it_takes_and_no_more() {
         .worker_with(1, |options| {
             options.queues = vec!["default".to_owned()];
             // One look for jobs of dead workers, at the start: it reads the whole table.
-            options.heartbeat = Duration::from_secs(300);
+            options.heartbeat = Duration::from_mins(5);
         })
         .await;
     for _ in 0..JOBS {

@@ -41,6 +41,7 @@ mod oauth_server;
 mod one_time_token;
 mod openapi;
 mod operate;
+mod pages;
 mod passkeys;
 mod password;
 mod password_rules;

@@ -228,7 +228,6 @@ fn pages() -> Vec<Operation> {
             .text("text/html")
             .missing_page(),
         get("/oauth/consent.js", "Its script").text("text/javascript"),
-        get("/oauth/consent.css", "Its style").text("text/css"),
     ]
 }
 

@@ -8,6 +8,7 @@ mod logout;
 mod mail;
 mod meta;
 mod openapi;
+pub(super) mod page;
 mod paging;
 mod profiles;
 mod sessions;

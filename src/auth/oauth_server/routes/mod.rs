@@ -37,7 +37,6 @@ pub(in crate::auth) fn routes(auth: &Auth) -> Router<Auth> {
         .route("/oauth/clients/register", post(clients::register))
         .route("/oauth/consent", get(page::html))
         .route("/oauth/consent.js", get(page::script))
-        .route("/oauth/consent.css", get(page::style))
         .route(
             "/user/oauth/grants",
             get(consent::grants).delete(consent::revoke),

@@ -120,6 +120,7 @@ mod tests {
         assert_eq!(block("2001:db8:0:1::1").bounds(), bounds);
     }
 
+    /// Attack 43. Fails when the header of anybody is believed, or read from the left.
     #[test]
     fn only_trusted_proxies_may_name_the_client() {
         let trusted = [Network::parse("10.0.0.0/8").unwrap()];

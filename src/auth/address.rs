@@ -101,6 +101,7 @@ mod tests {
         Email::parse(text).ok().map(|email| email.0)
     }
 
+    /// Attack 40. Fails when the domain is not normalized, or case is kept.
     #[test]
     fn spellings_of_one_address_are_one() {
         for text in [
@@ -117,6 +118,7 @@ mod tests {
         assert_eq!(email("a@localhost").as_deref(), Some("a@localhost"));
     }
 
+    /// Attack 40. Fails when anything is cut off, folded or guessed instead of being refused.
     #[test]
     fn look_alikes_and_nonsense_are_refused() {
         for text in [

@@ -87,6 +87,7 @@ mod tests {
         assert_eq!(buckets.take(client(1), more, next), Ok(()));
     }
 
+    /// Attack 43, however many keys there are: remove `forget`, and the map grows with each.
     #[test]
     fn memory_is_bounded_and_an_active_client_is_remembered() {
         let buckets = Buckets::default();

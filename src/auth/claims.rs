@@ -250,6 +250,7 @@ mod tests {
         assert_eq!(claims_of(&user)["user_metadata"], json!({}));
     }
 
+    /// Attack 10. Remove the look at `RESERVED` in `check_change`, and this fails.
     #[test]
     fn reserved_claims_cannot_be_changed() {
         let claims = claims_of(&plain_user());
@@ -264,6 +265,7 @@ mod tests {
         assert_eq!(echoed, claims);
     }
 
+    /// Attack 10. Remove the look at the role in `check_change`, and this fails.
     #[test]
     fn a_role_must_be_one_that_may_be_given() {
         for (role, ok) in [

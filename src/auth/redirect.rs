@@ -461,6 +461,8 @@ mod tests {
         }
     }
 
+    /// Attack 23. Fails when `host_pattern` takes a star for more than a label, or above a domain that somebody can
+    /// register.
     #[test]
     fn entries_that_would_open_too_much_are_no_patterns() {
         for text in [

@@ -127,6 +127,7 @@ mod tests {
         assert!(!is_preflight(&request("GET", &[origin, method])));
     }
 
+    /// Attack 46. Fails when an origin is compared by its beginning, or the asker's is repeated.
     #[test]
     fn only_listed_origins_are_allowed() {
         let cors = Cors::new(&["http://a.example/".to_owned()]);

@@ -88,7 +88,8 @@ mod tests {
         assert!(text.contains("multipart/alternative"), "{text}");
     }
 
-    /// The last line of defence: subjects are made one line before they come here.
+    /// The last line of defence: subjects are made one line before they come here. Attack 42. Fails when a subject is
+    /// written as it is.
     #[test]
     fn no_subject_begins_a_header() {
         let text = headers("a\r\nBcc: eve@example.com\r\n\r\nb", "app@example.org");

@@ -60,6 +60,7 @@ async fn a_transaction_carries_role_and_claims_and_the_legacy_settings() {
     tx.commit().await.unwrap();
 }
 
+/// Remove `check_role`, and the token of a signing key that somebody has stolen can name any role.
 #[tokio::test]
 async fn roles_outside_the_list_are_refused_before_the_database_is_asked() {
     let db = db(&fresh_database().await, 1);

@@ -230,6 +230,7 @@ async fn nodes_that_start_at_once_make_one_key() {
     assert_eq!(world.statuses().await.len(), 1);
 }
 
+/// Attack 6. Fails when a node signs with a key before the others publish it, or forgets the previous one.
 #[tokio::test]
 async fn a_rotation_reaches_every_node_and_drops_no_valid_token() {
     let world = World::new().await;
@@ -343,6 +344,7 @@ async fn a_previous_key_is_pruned_after_its_last_token_and_never_when_an_api_key
     assert!(row.get::<_, bool>("wiped"));
 }
 
+/// Attack 6. Fails when nodes do not follow the table of keys, or keep what they have verified beyond its key.
 #[tokio::test]
 async fn a_revoked_key_verifies_nowhere_within_moments() {
     let world = World::new().await;

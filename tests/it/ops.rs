@@ -39,6 +39,7 @@ async fn liveness_asks_nothing_and_readiness_names_what_fails() {
     );
 }
 
+/// Fails when a header is left out of `security_headers`, and when an id is taken over as it was sent.
 #[tokio::test]
 async fn every_answer_has_an_id_and_the_security_headers() {
     let app = TestApp::new().await;

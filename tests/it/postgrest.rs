@@ -142,6 +142,7 @@ async fn api_keys_work_in_both_forms_and_end_when_revoked() {
     stack.stop().await;
 }
 
+/// Attack 6. Fails without the notification of PostgREST, or when the previous key is no longer published to it.
 #[tokio::test]
 async fn a_rotation_reaches_postgrest_within_a_second_and_drops_no_valid_token() {
     let (app, stack) = with_todos(&[]).await;
@@ -207,6 +208,7 @@ async fn a_rotation_reaches_postgrest_within_a_second_and_drops_no_valid_token()
     stack.stop().await;
 }
 
+/// Attacks 1, 2, 3 and 7. Fails when either of the two does not check signature, key, algorithm or expiry.
 #[tokio::test]
 async fn bad_tokens_are_refused_by_gateway_and_api_alike() {
     let (app, stack) = with_todos(&[]).await;
@@ -273,6 +275,7 @@ async fn bad_tokens_are_refused_by_gateway_and_api_alike() {
     stack.stop().await;
 }
 
+/// Attack 2. Fails when the gateway hands on what it does not believe itself, or PostgREST is given the secret.
 #[tokio::test]
 async fn a_legacy_secret_is_accepted_where_configured_and_nowhere_else() {
     let secret = "a legacy secret of a project that moves here";

@@ -77,6 +77,36 @@ fn every_setting_is_documented() {
     check("config.md", &text);
 }
 
+/// supython weak point 31: settings that nothing read. A setting is read where its name stands in the program outside
+/// of what loads the settings. Fails when the last use of one goes.
+#[test]
+fn every_setting_is_read() {
+    let mut program = String::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("src/config") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                program.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let is_read = |key: &str| {
+        let name = format!(".{key}");
+        program.match_indices(&name).any(|(at, _)| {
+            let next = program[at + name.len()..].chars().next();
+            next.is_some_and(|c| !c.is_alphanumeric() && c != '_')
+        })
+    };
+    let unread: Vec<_> = Config::fields()
+        .filter(|field| !is_read(field.key))
+        .map(|field| field.path())
+        .collect();
+    assert!(unread.is_empty(), "nothing reads {unread:?}");
+}
+
 #[test]
 fn every_error_code_is_documented() {
     let mut text = String::from(

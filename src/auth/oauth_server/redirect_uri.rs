@@ -117,6 +117,7 @@ pub(super) fn with_parameters(uri: &str, parameters: &[(&str, &str)]) -> Option<
 mod tests {
     use super::*;
 
+    /// Attack 30. Each group fails without its rule in `check`.
     #[test]
     fn only_addresses_that_mean_one_thing_are_registered() {
         for good in [

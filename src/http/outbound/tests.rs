@@ -15,6 +15,8 @@ async fn call(outbound: &Outbound, url: &str) -> OutboundError {
         .expect_err("nothing answers")
 }
 
+/// Attack 28. Fails when a kind of network is left out of `address::scope`, or addresses are checked as they are
+/// written.
 #[tokio::test]
 async fn literal_addresses_of_inner_networks_are_refused_in_every_spelling() {
     let outbound = Outbound::new(Vec::new());
@@ -159,6 +161,7 @@ async fn what_is_no_http_address_is_not_called() {
     }
 }
 
+/// Attack 28. Fails when names are called without a look at what they resolve to.
 #[tokio::test]
 async fn names_of_this_machine_are_refused() {
     let outbound = Outbound::new(Vec::new());
@@ -168,6 +171,7 @@ async fn names_of_this_machine_are_refused() {
     }
 }
 
+/// Attack 28. Fails when only the first address of a name is looked at.
 #[tokio::test]
 async fn one_inner_address_among_public_ones_refuses_the_name() {
     let resolver = |_: String| -> futures_util::future::BoxFuture<'static, _> {
@@ -188,6 +192,7 @@ async fn one_inner_address_among_public_ones_refuses_the_name() {
     );
 }
 
+/// Attack 28: names that change their address. Fails when the connector resolves the name again after the check.
 #[tokio::test]
 async fn a_name_is_resolved_once_and_the_connection_goes_to_what_was_checked() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -19,6 +19,8 @@ fn a_token_of_every_key_in_force_is_accepted() {
     );
 }
 
+/// Attack 1. Fails when a token is taken whose algorithm is none of a key: the two arms of `(None, _)` in
+/// `check_signature`.
 #[test]
 fn alg_none_is_refused_in_any_spelling() {
     let keys = keys_with(usual_set(), |config| {
@@ -39,6 +41,7 @@ fn alg_none_is_refused_in_any_spelling() {
     }
 }
 
+/// Attack 2. Fails when a known key is used with the algorithm that the header names, as a secret.
 #[test]
 fn a_public_key_is_no_hmac_secret() {
     let public = RSA.public_members();
@@ -80,6 +83,7 @@ fn a_public_key_is_no_hmac_secret() {
     }
 }
 
+/// Attack 3. Fails when an unknown `kid` leads to a key all the same: the arms of `(None, _)` in `check_signature`.
 #[test]
 fn a_key_id_only_selects_from_the_set() {
     let keys = keys();
@@ -109,6 +113,7 @@ fn a_key_id_only_selects_from_the_set() {
     assert_eq!(keys.verify(&without), Err(TokenError::UnknownKey));
 }
 
+/// Attack 5. Remove the comparison of `header.alg` with the key in `check_signature`, and some of them are taken.
 #[test]
 fn the_algorithm_is_the_keys_own() {
     let keys = keys();
@@ -132,6 +137,7 @@ fn the_algorithm_is_the_keys_own() {
     }
 }
 
+/// Attack 4. Fails when headers may have more members (`deny_unknown_fields`).
 #[test]
 fn a_header_brings_no_key_along() {
     let keys = keys();
@@ -159,6 +165,7 @@ fn a_header_brings_no_key_along() {
     }
 }
 
+/// Fails when the header is read into a map, where the last one of two counts, and not into `Header`.
 #[test]
 fn a_header_that_names_a_member_twice_is_refused() {
     let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256","kid":"ec","kid":"rsa"}"#);
@@ -171,6 +178,7 @@ fn a_header_that_names_a_member_twice_is_refused() {
     assert!(matches!(error, TokenError::Malformed(_)));
 }
 
+/// Attack 7. Fails when `exp` may be missing, text, or out of bounds: the conditions of `check_times`.
 #[test]
 fn an_expiry_is_required_and_is_a_time() {
     let keys = keys();
@@ -205,6 +213,7 @@ fn an_expiry_is_required_and_is_a_time() {
     assert!(keys.verify(&format!("{message}.{signature}")).is_err());
 }
 
+/// Attack 7. Fails without the look at `nbf` in `check_times`.
 #[test]
 fn a_token_is_not_valid_before_its_time() {
     let keys = keys();
@@ -215,6 +224,7 @@ fn a_token_is_not_valid_before_its_time() {
     assert_eq!(text, Err(TokenError::BadTime));
 }
 
+/// Attack 7. Fails without the look at `exp` in `check_times`, or when another clock than the service's is asked.
 #[test]
 fn a_token_expires_as_the_clock_moves() {
     let (keys, clock) = keys_with(usual_set(), |_| {});
@@ -225,6 +235,7 @@ fn a_token_expires_as_the_clock_moves() {
     assert_eq!(keys.verify(&token), Err(TokenError::Expired));
 }
 
+/// Attacks 7 and 8. Remove `check_audience`, and this fails.
 #[test]
 fn an_audience_that_is_named_must_be_ours() {
     let keys = keys();
@@ -288,6 +299,7 @@ fn a_payload_that_is_no_object_is_refused() {
     }
 }
 
+/// Attack 6. Remove the look at `verifies` in `check_signature`, and a standby key is believed.
 #[test]
 fn a_key_verifies_only_in_its_window() {
     let header = json!({ "alg": "ES256", "kid": "next" });
@@ -313,6 +325,8 @@ fn a_key_verifies_only_in_its_window() {
     );
 }
 
+/// Fails when HS256 is taken without `jwt.legacy_secret`, or for a key of ours: the comparison of `header.alg` with the
+/// key.
 #[test]
 fn a_shared_secret_counts_only_when_it_is_configured() {
     let (with, without) = (

@@ -84,6 +84,7 @@ async fn hostile_hashes_cost_nothing() {
     assert_eq!(app.value(BCRYPT).await, "false");
 }
 
+/// Attack 45: SQL in the order. Fails when `parse_sort` takes other words than the fields it knows.
 #[tokio::test]
 async fn users_are_found_by_their_exact_address_and_sorted() {
     let app = App::new().await;

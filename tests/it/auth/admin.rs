@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use chrono::TimeDelta;
 use sb::auth::{Client, ListUsers, NewAccount};
 use serde_json::json;
 
 use super::support::{App, PASSWORD, token};
+use crate::support::TestApp;
 
+/// Attack 45. Leave `Service` out of a handler, or let it take any caller, and this fails.
 #[tokio::test]
 async fn only_the_service_key_may_enter() {
     let app = App::new().await;
@@ -37,6 +40,23 @@ async fn only_the_service_key_may_enter() {
             .refused(403, "bad_jwt");
     }
     assert_eq!(app.value("select count(*) from auth.users").await, "1");
+}
+
+/// Attack 45, with real keys. Remove the look at `exp` in `keys::token::check_times`, and this fails.
+#[tokio::test]
+async fn a_service_key_that_has_expired_opens_nothing() {
+    let app = TestApp::new().await;
+    let expires = app.clock.now().timestamp() + 60;
+    let claims = json!({"role": "service_role", "exp": expires});
+    let key = app.running.sign(claims.as_object().unwrap()).unwrap();
+    let list = async || app.get("/auth/v1/admin/users", Some(&key)).await;
+    assert_eq!(list().await.status, 200);
+    app.clock.advance(TimeDelta::seconds(60));
+    let reply = list().await;
+    assert_eq!(
+        (reply.status.as_u16(), &reply.json()["code"]),
+        (403, &json!("bad_jwt"))
+    );
 }
 
 #[tokio::test]
@@ -317,6 +337,7 @@ async fn a_user_that_rows_refer_to_is_kept() {
     app.get_user(session.access_token()).await.ok();
 }
 
+/// Attack 45: SQL in the filter. Fails when the filter is a pattern, or part of the statement.
 #[tokio::test]
 async fn users_are_listed_in_pages() {
     let app = App::new().await;

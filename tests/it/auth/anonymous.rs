@@ -11,6 +11,7 @@ async fn app() -> App {
     App::with_settings(&[ON]).await
 }
 
+/// Attack 9: a visitor is no more than `authenticated`. Fails when claims are read from what a visitor sends.
 #[tokio::test]
 async fn a_visitor_gets_a_session_without_an_address() {
     let app = app().await;

@@ -138,6 +138,7 @@ async fn sealing_waits_for_nobody_and_nobody_for_it() {
     assert_eq!((report.sealed, report.problems), (3, Vec::new()));
 }
 
+/// supython weak point 39: the audit log was never pruned. Remove `prune` from `keep_audit`, and this fails.
 #[tokio::test]
 async fn old_entries_go_and_the_rest_stays_checkable() {
     let app = with_seals().await;
@@ -202,6 +203,7 @@ async fn the_services_can_only_append() {
     }
 }
 
+/// Attack 47. Fails when `sign_in_failed` writes down the address that was typed: it may be a password.
 #[tokio::test]
 async fn failed_sign_ins_are_logged_without_what_was_typed() {
     let app = App::new().await;
@@ -248,6 +250,7 @@ async fn a_flood_of_failures_does_not_fill_the_log() {
     assert_eq!(app.value(failures).await, "102");
 }
 
+/// Attack 45: SQL in the query. Fails when what is searched for is a pattern, or part of the statement.
 #[tokio::test]
 async fn the_service_key_searches_the_log() {
     let app = App::new().await;

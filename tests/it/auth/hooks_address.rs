@@ -142,6 +142,7 @@ async fn a_busy_address_is_asked_again_when_it_says_so() {
     assert_eq!(receiver.calls().len(), 3);
 }
 
+/// Fails when the answer of a hook is repeated to the client, or read without a limit.
 #[tokio::test]
 async fn other_answers_than_small_json_are_refused_without_repeating_them() {
     let large = json!({"a": "x".repeat(200 * 1024)}).to_string();
@@ -227,7 +228,7 @@ async fn an_address_nobody_listens_at_is_tried_three_times() {
     reply.refused(422, "hook_timeout_after_retry");
 }
 
-/// Attack 28. Call hooks with another client than [`sb::http::Outbound`], and the receiver is reached.
+/// Attack 28. Fails when hooks are called with another client than [`sb::http::Outbound`]: the receiver is reached.
 #[tokio::test]
 async fn an_address_on_a_private_network_is_not_called() {
     let receiver = Receiver::start(|_| json_answer(&json!({}))).await;

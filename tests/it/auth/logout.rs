@@ -25,6 +25,7 @@ async fn alive(app: &App, sessions: &[Reply]) -> Vec<bool> {
     alive
 }
 
+/// Attack 15. Fails when a scope leaves sessions that it names, or ends others.
 #[tokio::test]
 async fn each_scope_ends_its_sessions() {
     for (query, left) in [
@@ -43,6 +44,7 @@ async fn each_scope_ends_its_sessions() {
     }
 }
 
+/// Attack 15. Remove the look at the session from `user::live`, or from the statement that signs out, and this fails.
 #[tokio::test]
 async fn a_signed_out_token_can_do_nothing() {
     let app = App::new().await;

@@ -161,7 +161,7 @@ async fn when_nobody_tells_of_leaks_a_setting_decides() {
     }
 }
 
-/// Attack 44. Remove the limit of length in `check`, or the cut in `measure`.
+/// Attack 44. Remove the limit of length in `check`, and the password is hashed.
 #[tokio::test]
 async fn a_huge_password_costs_nothing() {
     let app = App::with_settings(&[("auth.password_min_strength", "4")]).await;

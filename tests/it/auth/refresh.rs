@@ -36,6 +36,7 @@ async fn a_refresh_gives_new_tokens_of_the_same_session() {
     assert_eq!(app.audit().await, "user_signedup");
 }
 
+/// Attack 11. Take the counter out of `ROTATE`'s condition, and each caller takes the session a step on.
 #[tokio::test]
 async fn parallel_callers_get_the_same_successor() {
     let app = App::with(Options {
@@ -71,6 +72,7 @@ async fn parallel_callers_get_the_same_successor() {
     assert_eq!(app.value(STATE).await, "2 f 0");
 }
 
+/// Attack 12. Fails as the one before, and when `DECIDE` does not lock the row.
 #[tokio::test]
 async fn parallel_reuse_ends_the_session_once_and_never_answers_otherwise() {
     let app = App::new().await;
@@ -113,6 +115,7 @@ async fn forged_tokens_are_refused_without_the_database() {
     assert_eq!(reply.header("retry-after"), "1");
 }
 
+/// Attack 12. Remove the line of `DECIDE` for a counter more than one ahead, and the token is good.
 #[tokio::test]
 async fn a_token_two_steps_behind_ends_the_session() {
     let app = App::new().await;
@@ -131,6 +134,7 @@ async fn a_token_two_steps_behind_ends_the_session() {
     assert_eq!(app.audit().await, "user_signedup token_revoked");
 }
 
+/// Attack 13. Remove `refresh_token_seen` from `DECIDE`, and this fails.
 #[tokio::test]
 async fn the_parent_of_a_token_that_came_back_ends_the_session() {
     let app = App::new().await;
@@ -181,6 +185,7 @@ async fn an_arrival_is_written_once() {
     assert_eq!(app.value(version).await, noted);
 }
 
+/// Attack 13. Remove `refresh_token_reuse_count` from `DECIDE`, and a thief can do so for ever.
 #[tokio::test]
 async fn a_lost_response_can_be_repaired_three_times() {
     let app = App::new().await;
@@ -198,6 +203,7 @@ async fn a_lost_response_can_be_repaired_three_times() {
         .refused(400, "refresh_token_already_used");
 }
 
+/// Attack 13. Remove the age of the last refresh from `DECIDE`, and this fails.
 #[tokio::test]
 async fn a_lost_response_can_be_repaired_for_a_day() {
     let app = App::new().await;
@@ -225,7 +231,8 @@ async fn a_rotation_starts_the_count_anew() {
     app.refresh(fourth.refresh_token()).await.ok();
 }
 
-/// A crash, a failover or a restored backup can take the last rotations back.
+/// A crash, a failover or a restored backup can take the last rotations back. Fails when `ROTATE` asks for the very
+/// counter of the row.
 #[tokio::test]
 async fn a_token_ahead_of_the_database_is_taken_for_the_current_one() {
     let app = App::new().await;
@@ -247,6 +254,7 @@ async fn a_token_ahead_of_the_database_is_taken_for_the_current_one() {
         .refused(400, "refresh_token_not_found");
 }
 
+/// Attack 15. Take the last use out of `ROTATE`'s condition, and this fails.
 #[tokio::test]
 async fn unused_refresh_tokens_expire() {
     let app = App::new().await;
@@ -261,6 +269,7 @@ async fn unused_refresh_tokens_expire() {
         .refused(400, "session_expired");
 }
 
+/// Attack 15. Take `not_after` out of `ROTATE`'s condition, and this fails.
 #[tokio::test]
 async fn a_session_with_an_end_expires_there() {
     let app = App::new().await;
@@ -291,6 +300,7 @@ async fn role_and_metadata_changes_apply_at_the_next_refresh() {
     assert_eq!(claims["user_metadata"]["nick"], "a");
 }
 
+/// Attack 15. Fails when sessions outlive their user and neither `ROTATE` nor `DECIDE` reads the user.
 #[tokio::test]
 async fn a_deleted_user_cannot_refresh() {
     let app = App::new().await;
@@ -305,6 +315,7 @@ async fn a_deleted_user_cannot_refresh() {
         .refused(403, "user_not_found");
 }
 
+/// Attack 16. Fails when `session::unavailable` does not tell what passes from what does not.
 #[tokio::test]
 async fn a_locked_session_is_an_obstacle_that_passes() {
     let app = App::new().await;
@@ -322,6 +333,7 @@ async fn a_locked_session_is_an_obstacle_that_passes() {
     app.refresh(first.refresh_token()).await.ok();
 }
 
+/// Attack 16. Fails when `session::unavailable` does not tell what passes from what does not.
 #[tokio::test]
 async fn an_exhausted_pool_is_an_obstacle_that_passes() {
     let app = App::with(Options {
@@ -342,6 +354,7 @@ async fn an_exhausted_pool_is_an_obstacle_that_passes() {
     app.refresh(first.refresh_token()).await.ok();
 }
 
+/// Fails when `session::unavailable` does not tell what passes from what does not.
 #[tokio::test]
 async fn a_restarted_database_is_an_obstacle_that_passes() {
     let app = App::new().await;

@@ -69,7 +69,8 @@ async fn in_force(app: &TestApp) {
     .await;
 }
 
-/// Without `auth.pre_request` the token is good for an hour more.
+/// Attacks 12 and 18. Remove the look at the session, or at the ban, from `auth.pre_request`, and the token is good for
+/// an hour more.
 #[tokio::test]
 async fn an_ended_session_is_refused_at_once() {
     let (app, stack) = with(&[("auth.instant_revocation", "all")]).await;
@@ -102,6 +103,7 @@ async fn an_ended_session_is_refused_at_once() {
     stack.stop().await;
 }
 
+/// Attack 18. Fails when `auth.pre_request` does not look at the method, or does not call what the project has set.
 #[tokio::test]
 async fn mutations_only_and_the_projects_own_check_runs_too() {
     let (app, stack) = with(&[("auth.instant_revocation", "mutations")]).await;

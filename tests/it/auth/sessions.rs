@@ -146,6 +146,7 @@ async fn a_session_ends_at_its_age_however_much_it_is_used() {
     assert_eq!(ids(&alive), [session_id(&other)]);
 }
 
+/// Attack 15. Take the last use out of `ROTATE`'s condition, and this fails.
 #[tokio::test]
 async fn an_idle_session_ends() {
     let app = App::with_settings(&[("auth.sessions_inactivity_timeout", "600")]).await;
@@ -193,7 +194,8 @@ async fn of_two_sessions_the_newer_one_goes_on() {
         .refused(400, "refresh_token_not_found");
 }
 
-/// Attack 15. What a user did, what its own session answers then, and what its other one does.
+/// Attack 15. What a user did, what its own session answers then, and what its other one does. Fails without
+/// `end_sessions` in `user::change_in` or `admin::update_dependents`, and without the ban in `ROTATE`.
 #[tokio::test]
 async fn each_end_of_a_session_has_its_answer() {
     type Answer = Option<&'static str>;
@@ -260,7 +262,8 @@ async fn each_end_of_a_session_has_its_answer() {
     }
 }
 
-/// With a check and a write in two statements, instead of one, several families would come of it (or none).
+/// With a check and a write in two statements, instead of one, several families would come of it (or none). Attack 11.
+/// Take the counter out of `ROTATE`'s condition, and this fails.
 #[tokio::test]
 async fn a_thousand_refreshes_at_once_leave_one_family() {
     let app = App::with(Options {
@@ -296,7 +299,8 @@ async fn a_thousand_refreshes_at_once_leave_one_family() {
     assert!(app.audit().await.ends_with(" token_revoked"));
 }
 
-/// With hashing on the threads that serve requests, nothing would be answered before the first password is checked.
+/// Fails when passwords are hashed on the threads that serve requests: nothing would be answered before the first is
+/// checked.
 #[tokio::test]
 async fn others_are_served_while_passwords_are_hashed() {
     let app = App::with_settings(&[("auth.argon2_concurrency", "1")]).await;
@@ -330,4 +334,39 @@ async fn others_are_served_while_passwords_are_hashed() {
             assert!(hashes <= 1, "{hashes} were begun with one place");
         }
     }
+}
+
+/// Attack 44: so many wait for their turn, and the others come back later. Fails when the queue (`admitted` in
+/// `Passwords`) has no end: all of them are hashed.
+#[tokio::test]
+async fn of_a_thousand_sign_ins_at_once_the_queue_takes_what_it_holds() {
+    let app = App::with(Options {
+        settings: vec![
+            ("auth.argon2_memory_kib", "16384"),
+            ("auth.argon2_concurrency", "1"),
+            ("auth.argon2_queue", "8"),
+            ("auth.rate_limit_token_per_window", "100000"),
+        ],
+        pool_max_size: 40,
+        pool_timeout: Duration::from_mins(1),
+        ..Options::default()
+    })
+    .await;
+    app.sign_up("ana@example.com").await.ok();
+    let before = app.password_hashes();
+    let names: Vec<_> = (0..1_000).map(|n| format!("user{n}@example.com")).collect();
+    let replies = join_all(names.iter().map(|email| app.sign_in(email, PASSWORD))).await;
+    let (looked_at, sent_away): (Vec<_>, Vec<_>) =
+        replies.iter().partition(|reply| reply.status == 400);
+    for reply in &looked_at {
+        reply.refused(400, "invalid_credentials");
+    }
+    for reply in &sent_away {
+        reply.refused(503, "service_unavailable");
+        assert_eq!(reply.header("retry-after"), "1");
+    }
+    assert!(!looked_at.is_empty() && !sent_away.is_empty());
+    let hashes = app.password_hashes() - before;
+    assert_eq!(hashes, looked_at.len() as u64);
+    app.sign_in("ana@example.com", PASSWORD).await.ok();
 }

@@ -83,6 +83,7 @@ async fn answers_with_tokens_stay_out_of_caches_and_keys_do_not() {
     assert_eq!(settings.body["external"]["email"], true);
 }
 
+/// Attack 47. Fails when a body, a token or a parameter of a statement is logged, at whichever level.
 #[tokio::test]
 async fn no_secret_reaches_a_log() {
     let app = App::new().await;

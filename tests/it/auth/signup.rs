@@ -78,6 +78,7 @@ async fn an_address_has_one_account() {
     assert_eq!(again.text("/message"), "User already registered");
 }
 
+/// supython weak point 24: three of four were answered 500. Fails when `saving` does not know the constraint.
 #[tokio::test]
 async fn parallel_sign_ups_of_one_address_make_one_account() {
     let app = App::with(Options {
@@ -114,6 +115,8 @@ async fn parallel_sign_ups_of_one_address_make_one_account() {
     assert_eq!(app.value(counts).await, "1 1 1");
 }
 
+/// supython weak point 0: a sign-up held one connection while it waited for another. Fails when hooks are asked inside
+/// of the transaction.
 #[tokio::test]
 async fn more_sign_ups_than_connections_are_all_answered() {
     let extensions = sb::auth::Extensions::default()
@@ -136,6 +139,7 @@ async fn more_sign_ups_than_connections_are_all_answered() {
     assert_eq!(app.value("select count(*) from auth.users").await, "24");
 }
 
+/// supython weak point 0. Fails when a connection is held while a hook runs.
 #[tokio::test]
 async fn a_hook_may_use_the_only_connection() {
     let db = std::sync::Arc::new(std::sync::OnceLock::<sb::db::Db>::new());
@@ -159,6 +163,7 @@ async fn a_hook_may_use_the_only_connection() {
     app.sign_up("ana@example.com").await.ok();
 }
 
+/// supython weak point 14: a rejected password came back. Fails when the answer repeats what was sent.
 #[tokio::test]
 async fn weak_passwords_are_refused_with_reasons_and_not_echoed() {
     let app = App::new().await;
@@ -325,6 +330,7 @@ async fn a_trigger_that_refuses_or_suppresses_stores_nothing() {
     assert!(logs.contains("secret reason"));
 }
 
+/// Attack 44. Fails when the queue (`admitted` in `Passwords`) has no end.
 #[tokio::test]
 async fn more_password_work_than_fits_is_told_to_come_back() {
     let app = App::with_settings(&[

@@ -19,6 +19,7 @@ async fn signing_in_opens_a_session() {
     assert_eq!(app.audit().await, "user_signedup login");
 }
 
+/// Attack 39. Fails when `Passwords::verify` hashes nothing where there is no hash.
 #[tokio::test]
 async fn unknown_users_and_wrong_passwords_cannot_be_told_apart() {
     let app = App::new().await;
@@ -40,6 +41,7 @@ async fn unknown_users_and_wrong_passwords_cannot_be_told_apart() {
     }
 }
 
+/// Fails when bans are looked at before the password, or left out of `user::live` or `ROTATE`.
 #[tokio::test]
 async fn a_ban_is_told_to_the_owner_only() {
     let app = App::new().await;
@@ -82,6 +84,7 @@ async fn a_password_that_changes_while_it_is_checked_is_worth_nothing() {
     assert_eq!(app.value("select count(*) from auth.sessions").await, "1");
 }
 
+/// Attack 44. Remove the look at the length in `Passwords::verify`, and this fails.
 #[tokio::test]
 async fn over_long_passwords_are_wrong_without_work() {
     let app = App::new().await;
@@ -127,6 +130,8 @@ async fn incomplete_and_unknown_grants_are_refused() {
     }
 }
 
+/// supython weak point 14: bodies came back with the errors. Fails when `http::extract::parse` answers with the
+/// parser's own text.
 #[tokio::test]
 async fn malformed_bodies_are_refused() {
     let app = App::new().await;

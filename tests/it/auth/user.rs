@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::support::{App, PASSWORD, claims, token};
+use crate::support::TestApp;
 
 #[tokio::test]
 async fn the_bearer_is_shown() {
@@ -35,6 +36,26 @@ async fn a_token_must_name_a_user_that_exists() {
     app.put_user("not.a.token", json!({}))
         .await
         .refused(403, "bad_jwt");
+}
+
+/// With real keys. Fails when the database is asked about a token before its signature is looked at.
+#[tokio::test]
+async fn a_forged_token_costs_no_connection() {
+    let app = TestApp::new().await;
+    let session = app.sign_up("ana@example.com").await;
+    let genuine = session["access_token"].as_str().unwrap();
+    let (message, _) = genuine.rsplit_once('.').unwrap();
+    app.running.db().close();
+    let (unsigned, huge) = (format!("{message}.AAAA"), "a".repeat(100_000));
+    for token in ["not.a.token", &unsigned, &huge] {
+        let reply = app.get("/auth/v1/user", Some(token)).await;
+        assert_eq!(
+            (reply.status.as_u16(), &reply.json()["code"]),
+            (403, &json!("bad_jwt"))
+        );
+    }
+    let reply = app.get("/auth/v1/user", Some(genuine)).await;
+    assert_eq!(reply.status, 503, "{}", reply.text());
 }
 
 #[tokio::test]
@@ -99,6 +120,7 @@ async fn parallel_changes_of_metadata_do_not_undo_each_other() {
     assert_eq!(user.body["user_metadata"].as_object().unwrap().len(), 10);
 }
 
+/// Attack 9. Fails when `update` takes `app_metadata`, or claims are read from metadata.
 #[tokio::test]
 async fn nobody_raises_itself_through_metadata() {
     let app = App::new().await;
@@ -118,6 +140,7 @@ async fn nobody_raises_itself_through_metadata() {
     );
 }
 
+/// Attack 15. Remove `end_sessions` from `user::change_in`, and this fails.
 #[tokio::test]
 async fn a_new_password_ends_the_other_sessions() {
     let app = App::new().await;

@@ -94,6 +94,7 @@ fn what_does_not_run_is_neither_shown_nor_stopped() {
     }
 }
 
+/// supython weak point 14: the address of the database was printed with its password. Fails when `db.url` is shown as it is.
 #[test]
 fn an_unreachable_database_is_named_without_its_password() {
     let mut sandbox = Sandbox::with_project();
@@ -124,6 +125,12 @@ fn an_unreachable_database_is_named_without_its_password() {
     let line = "fail: database: cannot reach the database: Connection refused (os error 111) (127.0.0.1:1): database app at 127.0.0.1:1 as ana\n";
     assert!(doctor.stdout.contains(line), "{doctor:#?}");
     assert!(!doctor.stdout.contains("hunter2"), "{doctor:#?}");
+    let info = sandbox.sb(&["info"]).succeeded();
+    let told = format!("{}{}", info.stdout, info.stderr);
+    assert!(
+        told.contains("db.url") && !told.contains("hunter2"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -230,7 +230,8 @@ async fn secrets_are_rotated_from_the_command_line() {
     assert_eq!(sandbox.sb(&["secret", "rotate", "nonsense"]).code, Some(2));
 }
 
-/// Weak point 29: what is written is the new password, and it works.
+/// Weak point 29: what is written is the new password, and it works. Fails when the file is written before the password
+/// is another.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_of_the_owners_own_goes_into_the_env_file() {
     let (mut sandbox, owner) = project().await;

@@ -45,6 +45,7 @@ async fn sign_in(hooks: &Hooks, password: &str) -> crate::support::Reply {
         .await
 }
 
+/// supython weak point 31: hooks that never fired. Fails when an event is not emitted where it happens.
 #[tokio::test]
 async fn sign_ups_sign_ins_and_deletions_reach_functions_addresses_and_closures() {
     let seen = Seen::default();

@@ -118,6 +118,7 @@ async fn answers_that_refuse_end_the_job_or_are_tried_again() {
     }
 }
 
+/// Attack 28. Fails when the client for outside addresses follows redirects.
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     let hooks = Hooks::new().await;
@@ -151,6 +152,7 @@ async fn inner_addresses_are_not_called_unless_they_are_allowed() {
     assert!(receiver.calls().is_empty());
 }
 
+/// Fails without `MAX_RESPONSE_BYTES`, or without the time limit around a call.
 #[tokio::test]
 async fn endless_and_slow_answers_have_an_end() {
     let hooks = Hooks::new().await;

@@ -112,7 +112,8 @@ async fn calls_written_for_supython_work() {
     );
 }
 
-/// supython weak point 24: concurrent enqueues with one key failed.
+/// supython weak point 24: concurrent enqueues with one key failed. Fails when a key is looked up first and inserted
+/// later.
 #[tokio::test]
 async fn a_hundred_enqueues_with_one_key_are_one_job() {
     let queue = Queue::new(App::new()).await;
@@ -240,7 +241,7 @@ async fn users_see_and_touch_their_own_jobs_only() {
     assert_eq!(queue.row(ids[1]).await.status, "queued");
 }
 
-/// supython weak point 39: nothing was ever pruned.
+/// supython weak point 39: nothing was ever pruned. Fails when the days that are over are not dropped.
 #[tokio::test]
 async fn days_are_prepared_and_dropped() {
     let app = App::new().job_fn(sb::jobs::Kind::new("it"), |_, _| async { Ok(json!(1)) });

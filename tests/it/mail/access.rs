@@ -22,7 +22,8 @@ async fn refused(post: &Post, role: &str, sql: &str) {
     let _ = tx.rollback().await;
 }
 
-/// Fails when the migration grants what it says that it does not.
+/// Fails when the migration grants what it says that it does not. supython weak point 26: the service role had no right
+/// on templates. Fails when grants of the schema `mail` are missing, or too many.
 #[tokio::test(flavor = "multi_thread")]
 async fn users_reach_nothing_and_trusted_code_the_templates_only() {
     let post = Post::new(&[]).await;

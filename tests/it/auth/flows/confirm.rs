@@ -76,6 +76,7 @@ async fn a_sign_up_is_confirmed_by_its_link() {
         .refused(403, "otp_expired");
 }
 
+/// Attack 34. Fails when `write_token` keeps the older token beside the newer one.
 #[tokio::test]
 async fn a_second_sign_up_sends_the_mail_again_and_only_the_newest_counts() {
     let flows = Flows::new().await;

@@ -38,6 +38,7 @@ async fn code(flows: &Flows) -> String {
     parameters(location.query())["code"].clone()
 }
 
+/// Attack 19. Fails when the prefix of a link decides how its flow ends, and not the row: `flow_id` in `verify::act`.
 #[tokio::test]
 async fn a_link_gives_a_code_that_the_verifier_turns_into_a_session() {
     let flows = Flows::new().await;
@@ -132,6 +133,7 @@ async fn of_many_exchanges_at_once_one_succeeds() {
     assert_eq!(flows.value("select count(*) from auth.sessions").await, "2");
 }
 
+/// Attack 21. Take `expires_at` out of `exchange_code`, and this fails.
 #[tokio::test]
 async fn a_code_lives_for_five_minutes() {
     let flows = Flows::new().await;
@@ -200,6 +202,7 @@ async fn a_challenge_must_hide_the_verifier() {
     exchange(&flows, &code, VERIFIER).await.ok();
 }
 
+/// Attack 19. Fails when `verify::act` leaves the flow of one of them out.
 #[tokio::test]
 async fn sign_up_and_recovery_end_with_a_code_too() {
     let flows = Flows::new().await;

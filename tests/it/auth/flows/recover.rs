@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use serde_json::json;
 
-use super::support::{ANA, Answer as _, Flows, PASSWORD, claims, parameters};
+use super::support::{ANA, Answer as _, BO, Flows, PASSWORD, claims, parameters};
 
 const NEW: &str = "another long password";
 
@@ -164,4 +164,33 @@ async fn an_old_session_has_to_prove_who_it_is() {
         .get("/auth/v1/reauthenticate", None)
         .await
         .refused(401, "no_authorization");
+}
+
+/// Attack 37. Whoever reads the owner's mails has one factor. Remove `require_aal` from `user::update`, and it is enough.
+#[tokio::test]
+async fn a_recovery_is_no_way_around_the_second_factor() {
+    let flows = Flows::new().await;
+    flows.member(ANA).await;
+    let factor = "insert into auth.mfa_factors (user_id, factor_type, status) select id, 'totp', 'verified' from auth.users";
+    flows.owner.batch_execute(factor).await.unwrap();
+    flows.post("/recover", json!({ "email": ANA })).await.ok();
+    let mail = flows.mail_of("recovery", ANA).await;
+    let location = flows.press(&mail.link).await;
+    let access = &parameters(location.fragment())["access_token"];
+    for change in [json!({ "password": NEW }), json!({ "email": BO })] {
+        flows
+            .put_user(access, change)
+            .await
+            .refused(401, "insufficient_aal");
+    }
+    // Code and password at once are no other way.
+    flows.later();
+    flows.post("/recover", json!({ "email": ANA })).await.ok();
+    let mail = flows.mail_of("recovery", ANA).await;
+    let body = json!({ "email": ANA, "token": mail.code, "password": NEW });
+    flows
+        .post("/recover/verify", body)
+        .await
+        .refused(401, "insufficient_aal");
+    flows.sign_in(ANA, PASSWORD).await.ok();
 }

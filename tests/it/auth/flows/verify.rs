@@ -80,6 +80,8 @@ async fn a_form_of_another_site_presses_no_button() {
     flows.verify_hash("magiclink", &mail.token).await.ok();
 }
 
+/// Attack 34. Fails when a link and its code are two rows, or neither `take_token_by_id` nor `burn_tokens` in `confirm`
+/// removes it.
 #[tokio::test]
 async fn a_link_is_used_up_together_with_its_code() {
     let flows = Flows::new().await;
@@ -99,7 +101,7 @@ async fn a_link_is_used_up_together_with_its_code() {
         .refused(403, "otp_expired");
 }
 
-/// Fails when the statement that finds a token does not delete it, or the row of a code is not locked.
+/// Attack 34. Fails when neither the statement that finds a token nor `burn_tokens` in `confirm` removes it.
 #[tokio::test]
 async fn of_many_uses_at_once_one_succeeds() {
     let flows = Flows::new().await;
@@ -125,7 +127,8 @@ async fn of_many_uses_at_once_one_succeeds() {
     assert_eq!(after, before + 1);
 }
 
-/// Fails when `take_token_by_hash` or `try_codes` does not look at the type.
+/// Attack 35. Fails when `take_token_by_hash` does not look at the type; and when neither `try_codes` nor the hash of a
+/// code knows what it is for.
 #[tokio::test]
 async fn no_purpose_stands_for_another() {
     let flows = Flows::new().await;
@@ -270,26 +273,34 @@ async fn bad_input_is_refused_with_a_code() {
 async fn no_header_and_no_link_leads_elsewhere() {
     let flows = Flows::new().await;
     flows.member(ANA).await;
-    let request = Request::post("/auth/v1/otp?redirect_to=https%3A%2F%2Fevil.example%2F")
-        .header("content-type", "application/json")
-        .header("host", "evil.example")
-        .header("x-forwarded-host", "evil.example")
-        .header("x-forwarded-proto", "gopher")
-        .header("forwarded", "host=evil.example")
-        .header("origin", "https://evil.example")
-        .header("referer", "https://evil.example/")
-        .header("redirect_to", "https://evil.example/");
-    let body = Body::from(json!({ "email": ANA }).to_string());
-    flows.app.send(request.body(body).unwrap()).await.ok();
-    let mail = flows.mail().await;
-    assert!(
-        mail.link.starts_with("http://sb.test/auth/v1/verify?"),
-        "{}",
-        mail.link
-    );
-    assert!(!mail.values.to_string().contains("evil"), "{}", mail.values);
+    let service = flows.app.running.role_token("service_role").unwrap();
+    let mut links = Vec::new();
+    for (path, email) in [("otp", ANA), ("recover", ANA), ("invite", BO)] {
+        flows.later();
+        let path = format!("/auth/v1/{path}?redirect_to=https%3A%2F%2Fevil.example%2F");
+        let request = Request::post(path)
+            .header("authorization", format!("Bearer {service}"))
+            .header("content-type", "application/json")
+            .header("host", "evil.example")
+            .header("x-forwarded-host", "evil.example")
+            .header("x-forwarded-proto", "gopher")
+            .header("forwarded", "host=evil.example")
+            .header("origin", "https://evil.example")
+            .header("referer", "https://evil.example/")
+            .header("redirect_to", "https://evil.example/");
+        let body = Body::from(json!({ "email": email }).to_string());
+        flows.app.send(request.body(body).unwrap()).await.ok();
+        let mail = flows.mail().await;
+        assert!(
+            mail.link.starts_with("http://sb.test/auth/v1/verify?"),
+            "{}",
+            mail.link
+        );
+        assert!(!mail.values.to_string().contains("evil"), "{}", mail.values);
+        links.push(mail.link);
+    }
     let changed = [("redirect_to", "https://site.example.evil.example/")];
-    let location = flows.press_with(&mail.link, &changed).await;
+    let location = flows.press_with(&links[1], &changed).await;
     assert!(
         location.as_str().starts_with("https://site.example/app#"),
         "{location}"

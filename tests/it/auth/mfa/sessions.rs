@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::auth::support::{App, PASSWORD, claims};
+use crate::auth::support::{App, Options, PASSWORD, claims};
 
 const LEVELS: &str = "select string_agg(aal, ' ' order by aal) from auth.sessions";
 
@@ -66,20 +66,39 @@ async fn that_holds_too_when_the_counter_was_lost_in_a_crash() {
         .refused(400, "refresh_token_already_used");
 }
 
+/// Attack 14, at once. Fails when the counter is not advanced by two in `raise_session`.
 #[tokio::test]
 async fn parallel_refreshes_around_a_verification_never_raise_the_old_token() {
-    let app = App::new().await;
+    let app = App::with(Options {
+        pool_max_size: 30,
+        ..Options::default()
+    })
+    .await;
     let before = app.sign_up("ana@example.com").await.ok();
     let totp = app.enroll(before.access_token(), "phone").await;
     let challenge = app.challenge(before.access_token(), &totp.id).await;
     let code = totp.code(&app);
-    let refreshes = join_all((0..8).map(|_| app.refresh(before.refresh_token())));
+    // The verification is first, and the refreshes have begun before it ends.
+    app.owner
+        .batch_execute("begin; select 1 from auth.sessions for update")
+        .await
+        .unwrap();
     let verified = app.answer(before.access_token(), &totp.id, &challenge, &code);
-    let (replies, raised) = tokio::join!(refreshes, verified);
-    assert_eq!(claims(raised.ok().access_token())["aal"], "aal2");
-    for reply in replies.iter().filter(|reply| reply.status == 200) {
-        assert_eq!(claims(reply.access_token())["aal"], "aal1");
+    let refreshes = async {
+        app.wait_for_blocked(1).await;
+        join_all((0..8).map(|_| app.refresh(before.refresh_token()))).await
+    };
+    let released = async {
+        app.wait_for_blocked(9).await;
+        app.owner.batch_execute("commit").await.unwrap();
+    };
+    let (raised, replies, ()) = tokio::join!(verified, refreshes, released);
+    let raised = raised.ok();
+    assert_eq!(claims(raised.access_token())["aal"], "aal2");
+    for reply in replies {
+        reply.refused(400, "refresh_token_already_used");
     }
+    app.refresh(raised.refresh_token()).await.ok();
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::support::Authenticator;
 use crate::auth::support::{App, PASSWORD, claims, token};
 
 /// What changes how a user signs in, or shows it.
@@ -78,14 +79,24 @@ async fn a_password_alone_changes_nothing() {
 }
 
 /// Fails when only the session's row is asked, not the token: a stolen token from before the verification would be
-/// raised with its session.
+/// raised with its session. Remove `require_aal` from `registration::store`, and the end of it fails.
 #[tokio::test]
 async fn a_token_from_before_the_verification_changes_nothing() {
     let app = App::new().await;
     let before = app.sign_up("ana@example.com").await.ok();
+    let options = "/passkeys/registration/options";
+    let asked = app.call("POST", options, before.access_token(), json!({}));
+    let asked = asked.await.ok();
     let totp = app.enroll(before.access_token(), "phone").await;
     let raised = app.verify(before.access_token(), &totp).await.ok();
     assert_refused(&app, before.access_token(), &totp.id).await;
+    // Nor does it end what was begun when nothing protected the account.
+    let made = Authenticator::new().create(&asked.body["options"]);
+    let body = json!({"challenge_id": asked.text("/challenge_id"), "credential": made});
+    let verify = "/passkeys/registration/verify";
+    app.call("POST", verify, before.access_token(), body)
+        .await
+        .refused(401, "insufficient_aal");
     let listed = app
         .call("GET", "/passkeys", raised.access_token(), json!({}))
         .await;
@@ -109,6 +120,7 @@ async fn a_token_of_a_session_that_was_lowered_changes_nothing() {
     assert_refused(&app, raised.access_token(), &totp.id).await;
 }
 
+/// Attack 37. Fails when `require_aal` lets tokens pass that name no session.
 #[tokio::test]
 async fn a_token_without_a_session_is_no_way_around() {
     let app = App::new().await;
@@ -126,8 +138,8 @@ async fn a_token_without_a_session_is_no_way_around() {
     }
 }
 
-/// Somebody who has the password begins a factor before the owner does. Fails without the deletion in `mark_verified`
-/// and the checks in `challenge::find` and `raise_in`.
+/// Somebody who has the password begins a factor before the owner does. Fails without the deletion in `mark_verified`,
+/// or the check in `challenge::find`.
 #[tokio::test]
 async fn a_factor_that_somebody_else_began_never_protects_the_account() {
     let app = App::new().await;

@@ -120,7 +120,8 @@ async fn a_key_is_registered_and_then_proves_its_user() {
     );
 }
 
-/// Attack 38 for second factors; each line is one check of the library, or of ours around it.
+/// Attack 38 for second factors; each line is one check of the library, or of ours around it. Take the answer without
+/// `finish_passkey_authentication`, or do not compare the user, and this fails.
 #[tokio::test]
 async fn forged_answers_are_refused() {
     let app = App::new().await;

@@ -71,6 +71,8 @@ async fn an_answer_that_links_is_good_in_one_browser_too() {
     assert_eq!(counts(&app).await, "1,1,1");
 }
 
+/// Attack 22. Fails when `take` does not look at `expires_at`; and when a flow keeps its state and is not forgotten at
+/// its end.
 #[tokio::test]
 async fn a_state_is_good_once_and_for_five_minutes() {
     let (app, provider) = project(&[]).await;
@@ -195,6 +197,19 @@ async fn parameters_of_the_request_to_the_provider_are_ours() {
     let (app, _provider) = project(&[]).await;
     let own = Browser::new(&app).begin("provider=acme").await;
     let own = query(&own);
+    // Nor do headers say where the provider sends the browser.
+    let forged = app
+        .request("GET", "/authorize?provider=acme")
+        .header("host", "evil.example")
+        .header("x-forwarded-host", "evil.example")
+        .header("x-forwarded-proto", "gopher")
+        .header("referer", "https://evil.example/");
+    let forged = forged.send().await;
+    assert!(!forged.header("location").contains("evil"));
+    assert_eq!(
+        query(forged.header("location"))["redirect_uri"],
+        own["redirect_uri"]
+    );
     for name in [
         "redirect_uri",
         "state",
@@ -228,6 +243,7 @@ async fn parameters_of_the_request_to_the_provider_are_ours() {
     }
 }
 
+/// Attack 20. Fails when `Challenge::parse` takes `plain` without the setting, or a challenge without a method.
 #[tokio::test]
 async fn a_plain_challenge_and_half_a_challenge_are_refused() {
     let (app, _provider) = project(&[]).await;
@@ -387,7 +403,8 @@ async fn an_account_made_with_somebody_elses_address_is_emptied() {
     }
 }
 
-/// Of many first sign-ins at once all get the one account.
+/// Of many first sign-ins at once all get the one account. Fails when whoever comes second is told so instead of being
+/// let in: `Stop::Again`.
 #[tokio::test(flavor = "multi_thread")]
 async fn first_sign_ins_at_once_make_one_account() {
     let provider = Provider::start().await;

@@ -72,11 +72,15 @@ async fn a_sign_in_makes_an_account_once_and_finds_it_again() {
     assert_eq!(provider.calls("/.well-known/openid-configuration"), 1);
 }
 
+/// Attack 19. Fails when `exchange_code` does not compare the challenge or leaves the row, and when a parameter of the
+/// request decides how a flow ends.
 #[tokio::test]
 async fn with_pkce_the_result_is_a_code_and_the_tokens_are_given_once() {
     let (app, provider) = project(&[]).await;
     let mut browser = Browser::new(&app);
-    let begin = format!("{}&redirect_to={SITE}", pkce());
+    // Whatever else is asked for: a flow that began with a challenge has no other end.
+    let downgrade = "flow_type=implicit&response_type=token&response_mode=fragment";
+    let begin = format!("{}&redirect_to={SITE}&{downgrade}", pkce());
     let landing = browser.sign_in(&provider, &begin, ana(&app)).await;
     let body = |verifier: &str| json!({"auth_code": landing.code(), "code_verifier": verifier});
     let exchange = async |verifier: &str| app.post("/token?grant_type=pkce", body(verifier)).await;

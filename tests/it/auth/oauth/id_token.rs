@@ -21,6 +21,7 @@ fn verified(app: &App) -> Value {
     json!({"email": "ana@example.com", "email_verified": true, "iat": now(app)})
 }
 
+/// Attack 27. Remove `use_once`, and a token that was seen on its way signs in again.
 #[tokio::test]
 async fn a_token_with_its_nonce_signs_in_once() {
     let (app, provider) = project(&[]).await;

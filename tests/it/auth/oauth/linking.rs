@@ -92,6 +92,7 @@ async fn a_project_may_ask_or_never_join() {
     }
 }
 
+/// Attack 25. Remove `is_authority`, and this fails.
 #[tokio::test]
 async fn a_provider_without_authority_joins_nothing() {
     let (app, provider) = project(&[

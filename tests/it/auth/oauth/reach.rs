@@ -1,11 +1,16 @@
 //! Where a provider's addresses may lead `sb`: settings and discovery documents are not trusted with its network.
 
+use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
+use sb::http::Outbound;
 use serde_json::json;
 
 use super::provider::Provider;
 use super::*;
+use crate::auth::support::Options;
 
 async fn begin(app: &App) -> Reply {
     app.request("GET", "/authorize?provider=acme").send().await
@@ -47,6 +52,28 @@ async fn addresses_inside_are_not_called_and_nothing_of_them_is_told() {
     }
 }
 
+/// What a name leads to is looked at, not the name. Fails when the calls do not go through the guarded client.
+#[tokio::test]
+async fn a_name_that_leads_inside_is_not_called() {
+    let inside = TcpListener::bind("127.0.0.1:0").unwrap();
+    inside.set_nonblocking(true).unwrap();
+    let port = inside.local_addr().unwrap().port();
+    let resolver = |_: String| -> BoxFuture<'static, _> {
+        Box::pin(async { Ok(vec!["127.0.0.1".parse().unwrap()]) })
+    };
+    let app = App::with(Options {
+        settings: external("acme", &format!("https://idp.example:{port}")),
+        outbound: Some(Outbound::with_resolver(Vec::new(), Arc::new(resolver))),
+        ..Options::default()
+    })
+    .await;
+    let reply = begin(&app).await;
+    reply.refused(400, "bad_oauth_callback");
+    assert!(!reply.body.to_string().contains("127.0.0.1"));
+    assert!(inside.accept().is_err(), "a connection was made");
+}
+
+/// Fails when the client for outside addresses follows redirects.
 #[tokio::test]
 async fn a_redirect_is_no_discovery_document_and_not_followed() {
     let (app, provider) = project(&[]).await;

@@ -15,8 +15,8 @@ use super::{
     parameter, refresh_token, refused,
 };
 
-/// Attack 8. Remove `refuse_oauth_client` and the first part fails; give id tokens the audience of access tokens and the
-/// second does.
+/// Attack 8. Remove `refuse_oauth_client`, or the look at `client_id` in `Owner::from_token`, and the first part fails;
+/// give id tokens the audience of access tokens and the second does.
 #[tokio::test]
 async fn the_account_is_out_of_a_clients_reach() {
     let provider = Provider::with(&[("auth.service_token_audiences", "reports")]).await;
@@ -197,7 +197,8 @@ async fn a_code_is_good_once_and_a_second_use_ends_what_it_gave() {
     assert_eq!(provider.value(sessions).await, "0");
 }
 
-/// Attack 21. Remove the filter by client, or the look at `expires_at`, in `open_session` and this fails.
+/// Attack 21. Remove the filter by client in `open_session`, or the look at `expires_at` in `check_code`, and this
+/// fails.
 #[tokio::test]
 async fn a_code_is_for_its_client_and_for_five_minutes() {
     let provider = Provider::new().await;

@@ -362,6 +362,7 @@ async fn a_token_is_for_the_resource_that_was_asked_for() {
     oauth_refused(&reply, 400, "invalid_target");
 }
 
+/// Fails without the look at `expires_at`, and without the removal of old rows in `insert_authorization`.
 #[tokio::test]
 async fn requests_that_are_over_leave_nothing_behind() {
     let provider = Provider::new().await;

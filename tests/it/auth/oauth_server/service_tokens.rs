@@ -69,7 +69,7 @@ async fn the_service_key_gets_one_too() {
     assert!(!said.contains_key("role"));
 }
 
-/// Give service tokens the audience of access tokens, or a role, and this fails.
+/// Attack 8. Give service tokens the audience of access tokens, and this fails.
 #[tokio::test]
 async fn a_service_token_opens_nothing_here() {
     let app = app().await;

@@ -1,4 +1,4 @@
-//! Asking for a code: `POST /otp` and `POST /resend` with a number.
+//! Asking for a code: `POST /otp` and `POST /resend` with a number, `GET /reauthenticate` without an address.
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use crate::auth::address::Phone;
 use crate::auth::audit::{self, Action};
 use crate::auth::limits::{self, Limited, Origin};
 use crate::auth::metadata::MetadataPatch;
-use crate::auth::model::Client;
+use crate::auth::model::{Client, User};
 use crate::auth::one_time_token::Purpose;
 use crate::auth::queries::{self, PhoneAccount};
 use crate::auth::{Auth, AuthError};
@@ -83,6 +83,24 @@ async fn tell(
     code::send(auth, user, phone, code, client).await
 }
 
+/// Sends a user a code that confirms a change of password.
+///
+/// # Errors
+/// [`AuthError::PhoneDisabled`], [`AuthError::TooManySms`]; those of the hook.
+pub(in crate::auth) async fn reauthenticate(
+    auth: &Auth,
+    user: &User,
+    client: &Client,
+) -> Result<(), AuthError> {
+    let phone = parse(auth, &user.phone)?;
+    code::count(auth, &phone).await?;
+    let tx = auth.db().auth().begin().await?;
+    let wanted = (user.id, Purpose::Reauthentication);
+    let issued = issue(auth, &tx, wanted, &phone, client).await;
+    let (user, code) = tx.finish(issued).await?;
+    code::send(auth, user, &phone, code, client).await
+}
+
 /// A code, the user it is for, and the entry in the log.
 pub(super) async fn issue(
     auth: &Auth,
@@ -90,7 +108,7 @@ pub(super) async fn issue(
     (user_id, purpose): (Uuid, Purpose),
     phone: &Phone,
     client: &Client,
-) -> Result<(crate::auth::User, code::Code), AuthError> {
+) -> Result<(User, code::Code), AuthError> {
     let code = code::issue(auth, tx, (user_id, purpose), phone).await?;
     let user = queries::read_user(tx, user_id).await?;
     let user = user.ok_or(AuthError::UserNotFound)?;

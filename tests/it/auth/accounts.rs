@@ -234,10 +234,10 @@ async fn without_the_setting_nobody_has_a_name() {
     let body = json!({"username": "ana", "password": PASSWORD});
     app.post("/signup", body.clone())
         .await
-        .refused(422, "feature_disabled");
+        .refused(404, "feature_disabled");
     app.admin("POST", "", body.clone())
         .await
-        .refused(422, "feature_disabled");
+        .refused(404, "feature_disabled");
     app.post("/token?grant_type=password", body)
         .await
         .refused(400, "validation_failed");

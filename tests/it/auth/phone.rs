@@ -388,6 +388,58 @@ async fn a_visitor_keeps_the_account_by_a_number() {
     sign_in(&app, PASSWORD).await.ok();
 }
 
+/// Fails when `check_nonce` lets a code through that was sent for something else, or to somebody else.
+#[tokio::test]
+async fn an_old_session_without_an_address_proves_itself_by_number() {
+    let more = [
+        ("auth.require_reauthentication", "true"),
+        ("auth.access_token_ttl", "1000000"),
+    ];
+    let app = app(&more).await;
+    sign_up(&app, PASSWORD).await.ok();
+    let session = verify(&app, PHONE, &code(&app).await).await.ok();
+    app.advance(25 * 3600);
+    let ask = app
+        .request("GET", "/reauthenticate")
+        .bearer(session.access_token());
+    assert_eq!(ask.send().await.ok().body, json!({}));
+    let proof = code(&app).await;
+    let change = |nonce: &str| json!({"password": "a new long password", "nonce": nonce});
+    let put = |nonce: String| app.put_user(session.access_token(), change(&nonce));
+    put(other_than(&proof))
+        .await
+        .refused(422, "reauthentication_not_valid");
+    // It signs nobody in, and what signs in proves nothing here.
+    verify(&app, PHONE, &proof)
+        .await
+        .refused(403, "otp_expired");
+    app.advance(60);
+    otp(&app, PHONE).await.ok();
+    put(code(&app).await)
+        .await
+        .refused(422, "reauthentication_not_valid");
+    let changed = put(proof.clone()).await.ok();
+    assert!(changed.body["reauthentication_sent_at"].is_string());
+    put(proof).await.refused(422, "reauthentication_not_valid");
+    sign_in(&app, "a new long password").await.ok();
+}
+
+#[tokio::test]
+async fn a_visitor_has_nothing_to_prove_it_with() {
+    let app = app(&[("auth.anonymous_enabled", "true")]).await;
+    let session = app.post("/signup", json!({})).await.ok();
+    let ask = app
+        .request("GET", "/reauthenticate")
+        .bearer(session.access_token());
+    let reply = ask.send().await;
+    reply.refused(400, "validation_failed");
+    assert_eq!(
+        reply.text("/message"),
+        "Reauthentication requires the user to have an email or a phone number"
+    );
+    assert_eq!(messages(&app).await, "0");
+}
+
 #[tokio::test]
 async fn a_sender_that_fails_is_told_and_the_account_waits() {
     let app = app(&[]).await;

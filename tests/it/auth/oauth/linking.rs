@@ -176,14 +176,14 @@ async fn an_identity_is_linked_used_and_unlinked() {
     };
     unlink(&app, other.access_token(), &find("acme"))
         .await
-        .refused(404, "identity_not_found");
+        .refused(422, "identity_not_found");
     assert_eq!(
         unlink(&app, token, &find("acme")).await.ok().body,
         json!({})
     );
     unlink(&app, token, &find("acme"))
         .await
-        .refused(404, "identity_not_found");
+        .refused(422, "identity_not_found");
     unlink(&app, token, &find("email"))
         .await
         .refused(422, "single_identity_not_deletable");

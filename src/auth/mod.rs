@@ -59,6 +59,7 @@ mod signup;
 mod stored_hash;
 mod sync_hooks;
 mod token;
+mod unconfirmed;
 mod user;
 mod username;
 mod webauthn;

@@ -11,7 +11,7 @@ use crate::auth::metadata::MetadataPatch;
 use crate::auth::model::{Client, User};
 use crate::auth::one_time_token::Purpose;
 use crate::auth::queries::{self, PhoneAccount};
-use crate::auth::{Auth, AuthError};
+use crate::auth::{Auth, AuthError, unconfirmed};
 use crate::db::Tx;
 use crate::error::ErrorCode;
 
@@ -45,17 +45,19 @@ pub(in crate::auth) async fn otp(
     let data = MetadataPatch::parse(input.data)?.over(Map::new());
     limits::count(auth, Limited::Otp, origin).await?;
     let found = find(auth, &phone).await?;
-    if found.is_none() && !input.create_user {
-        if config.auth.hide_accounts {
-            return Ok(());
-        }
+    let makes_none = !input.create_user || config.auth.disable_signup;
+    if found.is_none() && makes_none && !config.auth.hide_accounts {
         let message = "Signups not allowed for otp";
-        return Err(AuthError::Refused(ErrorCode::OtpDisabled, message));
-    }
-    if found.is_none() && config.auth.disable_signup {
-        return Err(AuthError::SignupDisabled);
+        return Err(if input.create_user {
+            AuthError::SignupDisabled
+        } else {
+            AuthError::Refused(ErrorCode::OtpDisabled, message)
+        });
     }
     code::count(auth, &phone).await?;
+    if found.is_none() && makes_none {
+        return Ok(());
+    }
     let account = match found {
         Some(found) => found,
         None => sign_up::without_password(auth, &phone, &data, client).await?,
@@ -63,18 +65,18 @@ pub(in crate::auth) async fn otp(
     tell(auth, &account, &phone, client).await
 }
 
-/// Issues a code for an account and sends it. A password that nobody has vouched for is removed.
+/// Issues a code for an account and sends it. What nobody has vouched for is removed.
 async fn tell(
     auth: &Auth,
     account: &PhoneAccount,
     phone: &Phone,
     client: &Client,
 ) -> Result<(), AuthError> {
-    let (id, now) = (account.user_id, auth.clock().now());
+    let id = account.user_id;
     let tx = auth.db().auth().begin().await?;
     let issued = async {
         if !account.is_confirmed {
-            queries::remove_unconfirmed_password(&tx, id, now).await?;
+            unconfirmed::forget(auth, &tx, id).await?;
         }
         issue(auth, &tx, (id, Purpose::Sms), phone, client).await
     };

@@ -246,7 +246,7 @@ async fn messages_are_counted_per_number_and_in_all() {
     assert_eq!(messages(&app).await, "3");
 }
 
-/// An account prepared for a victim. Remove `remove_unconfirmed_password` in `phone`, and the attacker is in.
+/// An account prepared for a victim. Remove `unconfirmed::forget` in `phone`, and the attacker is in.
 #[tokio::test]
 async fn a_password_set_before_a_number_was_confirmed_is_worth_nothing() {
     let app = app(&[]).await;
@@ -341,6 +341,48 @@ async fn an_unknown_number_gets_no_account_unless_it_is_asked_for() {
     app.post("/otp", body).await.ok();
     assert_eq!(app.value("select count(*) from auth.users").await, "0");
     assert_eq!(messages(&app).await, "0");
+}
+
+/// Fails when an unknown number is not counted, when sign-ups being off is told for it only, or when a taken number has
+/// no identity.
+#[tokio::test]
+async fn answers_are_alike_for_known_and_unknown_numbers() {
+    let app = app(&[("auth.hide_accounts", "true")]).await;
+    otp(&app, PHONE).await.ok();
+    verify(&app, PHONE, &code(&app).await).await.ok();
+    let unknown = "+15550002222";
+    for (create, disabled) in [(false, false), (true, true)] {
+        let mut config = (*app.config.current()).clone();
+        config.auth.disable_signup = disabled;
+        app.config.replace(config);
+        app.advance(60);
+        for number in [PHONE, unknown] {
+            let body = json!({"phone": number, "create_user": create});
+            app.post("/otp", body.clone()).await.ok();
+            // Within the minute.
+            let again = app.post("/otp", body).await;
+            again.refused(429, "over_sms_send_rate_limit");
+        }
+    }
+    let mut config = (*app.config.current()).clone();
+    config.auth.disable_signup = false;
+    app.config.replace(config);
+    app.advance(60);
+    let mut shapes = Vec::new();
+    for number in [PHONE, unknown] {
+        let body = json!({"phone": number, "password": PASSWORD});
+        let user = app.post("/signup", body).await.ok().body;
+        let names = |value: &Value| {
+            value
+                .as_object()
+                .unwrap()
+                .keys()
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        shapes.push((names(&user), names(&user["identities"][0])));
+    }
+    assert_eq!(shapes[0], shapes[1]);
 }
 
 #[tokio::test]

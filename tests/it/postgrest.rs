@@ -208,7 +208,7 @@ async fn a_rotation_reaches_postgrest_within_a_second_and_drops_no_valid_token()
     stack.stop().await;
 }
 
-/// Attacks 1, 2, 3 and 7. Fails when either of the two does not check signature, key, algorithm or expiry.
+/// Attacks 1, 2, 3, 7 and 8. Fails when either of the two does not check signature, key, algorithm, expiry or audience.
 #[tokio::test]
 async fn bad_tokens_are_refused_by_gateway_and_api_alike() {
     let (app, stack) = with_todos(&[]).await;
@@ -246,6 +246,9 @@ async fn bad_tokens_are_refused_by_gateway_and_api_alike() {
         parts[1],
         parts[2]
     );
+    let mut elsewhere = claims.clone();
+    elsewhere["aud"] = json!("another service");
+    let elsewhere = app.running.sign(elsewhere.as_object().unwrap()).unwrap();
     claims["role"] = json!("service_role");
     let tampered = format!("{}.{}.{}", parts[0], encode(&claims), parts[2]);
     let mut expired_claims = sb::Caller::anon().claims().clone();
@@ -257,6 +260,7 @@ async fn bad_tokens_are_refused_by_gateway_and_api_alike() {
         ("unknown kid", unknown_kid),
         ("tampered", tampered),
         ("expired", expired),
+        ("another audience", elsewhere),
     ] {
         let rest = app.get("/rest/v1/todos", Some(&token)).await;
         assert_eq!(

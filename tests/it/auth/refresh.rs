@@ -315,7 +315,7 @@ async fn a_deleted_user_cannot_refresh() {
         .refused(403, "user_not_found");
 }
 
-/// Attack 16. Fails when `session::unavailable` does not tell what passes from what does not.
+/// Attack 16. Fails when `DbError::is_transient` leaves it out, and clients are told 500.
 #[tokio::test]
 async fn a_locked_session_is_an_obstacle_that_passes() {
     let app = App::new().await;
@@ -333,7 +333,7 @@ async fn a_locked_session_is_an_obstacle_that_passes() {
     app.refresh(first.refresh_token()).await.ok();
 }
 
-/// Attack 16. Fails when `session::unavailable` does not tell what passes from what does not.
+/// Attack 16. Fails when `DbError::is_transient` leaves it out, and clients are told 500.
 #[tokio::test]
 async fn an_exhausted_pool_is_an_obstacle_that_passes() {
     let app = App::with(Options {
@@ -354,7 +354,7 @@ async fn an_exhausted_pool_is_an_obstacle_that_passes() {
     app.refresh(first.refresh_token()).await.ok();
 }
 
-/// Fails when `session::unavailable` does not tell what passes from what does not.
+/// Attack 16. Fails when `DbError::is_transient` leaves it out, and clients are told 500.
 #[tokio::test]
 async fn a_restarted_database_is_an_obstacle_that_passes() {
     let app = App::new().await;

@@ -83,13 +83,6 @@ async fn what_is_not_offered_is_called_as_supabase_calls_it() {
             "saml_provider_disabled",
             "SAML 2.0 is disabled",
         ),
-        (
-            "/token?grant_type=none",
-            json!({}),
-            400,
-            "invalid_credentials",
-            "unsupported_grant_type",
-        ),
     ] {
         let reply = app.post(path, body).await;
         reply.refused(status, code);

@@ -127,6 +127,9 @@ async fn incomplete_grants_are_refused() {
     ] {
         app.post(path, body).await.refused(400, "validation_failed");
     }
+    app.post("/token?grant_type=magic", json!({}))
+        .await
+        .refused(400, "invalid_credentials");
 }
 
 /// supython weak point 14: bodies came back with the errors. Fails when `http::extract::parse` answers with the

@@ -79,6 +79,12 @@ begin
 end
 $$;
 
+-- Nor may a hook leave a trigger behind: that would run in the name of sb_auth
+-- with the next sign-in.
+revoke trigger
+  on auth.users, auth.identities, auth.sessions
+  from supabase_auth_admin;
+
 -- Anonymous accounts ----------------------------------------------------------
 
 -- An account stops being anonymous with its first confirmed address, whichever

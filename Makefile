@@ -51,7 +51,7 @@ tests/e2e/node_modules/.package-lock.json: tests/e2e/package-lock.json
 bench: ## Measure sb beside its peers; ARGS="--help" lists the options
 	$(call need,cargo,$(RUST))
 	$(call need,python3,$(PYTHON))
-	cargo build --locked --release --bins --example bench_jobs
+	cargo build --locked --release --bins --examples
 	python3 bench/run.py --sb target/release/sb $(ARGS)
 
 test-matrix: ## Run tests/it against Postgres 15, 16, 17 and 18; VERSIONS="15 18" for some

@@ -145,10 +145,12 @@ class Connection:
         self.host, self.port, self.reader, self.writer = host, port, None, None
 
     async def post(self, path, headers, body):
+        return await self.send("POST", path, headers, json.dumps(body).encode())
+
+    async def send(self, method, path, headers, data=b""):
         if self.writer is None:
             self.reader, self.writer = await asyncio.open_connection(self.host, self.port)
-        data = json.dumps(body).encode()
-        lines = [f"POST {path} HTTP/1.1", f"host: {self.host}:{self.port}", "content-type: application/json",
+        lines = [f"{method} {path} HTTP/1.1", f"host: {self.host}:{self.port}", "content-type: application/json",
                  f"content-length: {len(data)}", *(f"{k}: {v}" for k, v in headers.items())]
         self.writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + data)
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -171,11 +173,43 @@ class Connection:
             self.writer = None
 
 
-def chains(host, port, headers, seconds, states, step):
+def paced(host, port, path, headers, seconds, rate):
+    """GET `path` `rate` times a second on one connection, each at its time: how long an answer takes when nobody is in a
+    hurry. A request that could not begin in time counts from when it should have."""
+    times = []
+
+    async def everything():
+        connection = Connection(host, port)
+        begin = time.perf_counter()
+        try:
+            for number in range(seconds * rate):
+                due = begin + number / rate
+                await asyncio.sleep(max(0, due - time.perf_counter()))
+                status, answer = await connection.send("GET", path, headers)
+                if status != 200:
+                    raise BenchError(f"GET {path} was answered {status}: {answer[:300].decode(errors='replace')}")
+                times.append(time.perf_counter() - due)
+        finally:
+            connection.close()
+
+    start = time.perf_counter()
+    asyncio.run(everything())
+    return summary(times, time.perf_counter() - start)
+
+
+def summary(times, seconds):
+    times.sort()
+    if not times:
+        raise BenchError("no request was answered within the window")
+    p50, p99 = (times[min(len(times) - 1, int(q * len(times)))] * 1000 for q in (0.50, 0.99))
+    return Window(len(times), seconds, p50, p99)
+
+
+def chains(host, port, headers, seconds, states, step, keep=False):
     """One connection per entry of `states`, each sending its next request when the last is answered.
 
-    `step(state)` gives path and body; each answer, as parsed JSON, replaces that connection's state, so a chain
-    may need what the request before it returned. The states are left where the chains ended."""
+    `step(state)` gives path and body; each answer, as parsed JSON, replaces that connection's state (or, with `keep`, does
+    not), so a chain may need what the request before it returned. The states are left where the chains ended."""
     times = []
 
     async def run(index, end):
@@ -186,7 +220,8 @@ def chains(host, port, headers, seconds, states, step):
                 status, answer = await connection.post(path, headers, body)
                 if status != 200:
                     raise BenchError(f"POST {path} was answered {status}: {answer[:300].decode(errors='replace')}")
-                states[index] = {**states[index], **json.loads(answer)}
+                if not keep:
+                    states[index] = {**states[index], **json.loads(answer)}
                 times.append(time.perf_counter() - start)
         finally:
             connection.close()
@@ -197,9 +232,4 @@ def chains(host, port, headers, seconds, states, step):
 
     start = time.perf_counter()
     asyncio.run(everything())
-    elapsed = time.perf_counter() - start
-    times.sort()
-    if not times:
-        raise BenchError("no request was answered within the window")
-    p50, p99 = (times[min(len(times) - 1, int(q * len(times)))] * 1000 for q in (0.50, 0.99))
-    return Window(len(times), elapsed, p50, p99)
+    return summary(times, time.perf_counter() - start)

@@ -118,6 +118,21 @@ def auth(results):
                       "The request rates share the machine with the load client; compare CPU first."])
 
 
+def logins(found):
+    """Section of the logins scenario."""
+    bare = statistics.median(found["argon2"])
+    rate, cost = middle(found["logins"], lambda w: w.rps), middle(found["logins"], lambda w: w.ms("server"))
+    parts = [f"### Sign-ins on {found['connections']} connections, and who else asks meanwhile", "",
+             table(["", "a second", "of bare Argon2", "CPU ms of sb each"],
+                   [["bare Argon2, all cores", f"{bare:.0f}", "–", f"{os.cpu_count() * 1000 / bare:.1f}"],
+                    ["sign-ins", f"{rate:.0f}", f"{rate / bare:.0%}", f"{cost:.1f}"]]), ""]
+    body = [[title, *(f"{middle(found[way], get):.1f}" for get in (lambda w: w.p50_ms, lambda w: w.p99_ms))]
+            for way, title in (("idle", "nobody signs in"), ("beside", f"{found['connections']} sign in without pause"))]
+    parts += [table([f"GET /auth/v1/user, {found['rate']} a second", "p50 ms", "p99 ms"], body), "",
+              f"Hash: `{found['hash']}`. Load client, Postgres and sb share the cores."]
+    return "\n".join(parts)
+
+
 def jobs(found):
     """Section of the jobs scenario."""
     runs, versions = found["runs"], found["versions"]

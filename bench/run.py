@@ -3,26 +3,30 @@
 
   gateway   a single-row read through sb against the same PostgREST asked directly
   auth      CPU per request (server and Postgres) of three endpoints, sb against supython
+  logins    sign-ins a second against bare Argon2, and how long others wait meanwhile
   jobs      sb's job queue beside graphile-worker and pg-boss, on one Postgres
 
 Writes a readable report to RESULTS.md beside this file and the raw figures to target/bench/. Loopback only.
 """
 
 import argparse
+import concurrent.futures
 import datetime
 import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from pathlib import Path
 
 import queues
 import report
 import systems
-from measure import BenchError, Meter, chains, require_wrk, wrk
+from measure import BenchError, Meter, chains, paced, require_wrk, wrk
 from systems import Sb, Supython, until
 
 HERE = Path(__file__).resolve().parent
@@ -166,6 +170,49 @@ class Bench:
                 self.ended(sb)
         return results
 
+    def logins(self, connections=50, rate=100):
+        """In turns: Argon2 alone on all cores, sign-ins on many connections, and `GET /user` at an even pace without and
+        beside them."""
+        args = self.args
+        if not Path(args.bench_argon2).exists():
+            raise BenchError(f"{args.bench_argon2} does not exist: build it first (cargo build --release --examples)")
+        sb = self.sb("RS256")
+        try:
+            people = [systems.email() for _ in range(connections)]
+            for person in people:
+                sb.user(person)
+            token = sb.sign_in(people[0])["access_token"]
+            bearer = {**sb.headers, "Authorization": f"Bearer {token}"}
+            costs = dict(part.split("=") for part in sb.hash_scheme().split("$")[2].split(","))
+            meter, out = Meter(sb.server, sb.postmaster), {"argon2": [], "logins": [], "idle": [], "beside": []}
+
+            def ask(seconds):
+                return paced(*sb.address, "/auth/v1/user", bearer, seconds, rate)
+
+            def sign_in(seconds):
+                states = [{"email": p} for p in people]
+                return chains(*sb.address, sb.headers, seconds, states,
+                              lambda s: (sb.password_path, {"email": s["email"], "password": systems.PASSWORD}), keep=True)
+
+            ask(args.warmup)
+            for repeat in range(args.repeats or 5):
+                found = json.loads(subprocess.run(
+                    [args.bench_argon2, costs["m"], costs["t"], costs["p"], str(os.cpu_count()), str(args.seconds)],
+                    capture_output=True, text=True, check=True).stdout)
+                out["argon2"].append(found["hashes"] / found["seconds"])
+                out["idle"].append(ask(args.seconds))
+                with concurrent.futures.ThreadPoolExecutor() as pool:
+                    load = pool.submit(meter.window, lambda: sign_in(args.seconds + 2))
+                    time.sleep(1)
+                    out["beside"].append(ask(args.seconds))
+                    out["logins"].append(load.result())
+                self.keep(bench="logins", repeat=repeat, argon2_per_s=out["argon2"][-1],
+                          **{f"{way}_{k}": v for way in ("logins", "idle", "beside")
+                             for k, v in report.flat(out[way][-1]).items()})
+            return {**out, "connections": connections, "rate": rate, "hash": sb.hash_scheme()}
+        finally:
+            self.ended(sb)
+
     def jobs(self):
         """The queues in turns, each run on a fresh database; what only sb is asked after its first and last run."""
         args = self.args
@@ -211,10 +258,12 @@ def main():
     root = HERE.parent
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("what", nargs="?", choices=("gateway", "auth", "jobs"), help="default: all")
+    add("what", nargs="?", choices=("gateway", "auth", "logins", "jobs"), help="default: all")
     add("--sb", default=str(root / "target/release/sb"), help="the program (default: %(default)s)")
     add("--bench-jobs", default=str(root / "target/release/examples/bench_jobs"),
         help="the program that measures sb's queue (default: %(default)s)")
+    add("--bench-argon2", default=str(root / "target/release/examples/bench_argon2"),
+        help="the program that measures bare Argon2 (default: %(default)s)")
     add("--pg-bin", help="folder with initdb and postgres for all systems (default: a system one with pg_cron, else sb's)")
     add("--supython-venv", default=str(root / "target/bench/supython"), help="virtualenv, made when missing")
     add("--no-supython", action="store_true", help="measure sb alone")
@@ -253,6 +302,8 @@ def main():
             sections.append(report.gateway(bench.gateway()))
         if args.what in (None, "auth"):
             sections.append(report.auth(bench.auth(with_sb=not args.only_supython)))
+        if args.what in (None, "logins") and not args.only_supython:
+            sections.append(report.logins(bench.logins()))
         if args.what in (None, "jobs") and not args.only_supython:
             sections.append(report.jobs(bench.jobs()))
         text = report.whole(bench, sections, before, os.getloadavg()[0])

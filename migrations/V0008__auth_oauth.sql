@@ -16,7 +16,8 @@ create index used_id_tokens_expires_at_idx
 -- Somebody made an account with an address that is not theirs, and now its
 -- owner comes. Whatever could let the other one in again goes: every row of
 -- schema auth that belongs to the account. It asks the catalog, so that no table
--- made later is forgotten. Rows of the project stay.
+-- made later is forgotten. Rows of the project stay, and so do address, number
+-- and metadata: which of them are the owner's is for the caller to know.
 create function auth.forget_credentials(account uuid)
 returns void
 language plpgsql
@@ -45,11 +46,8 @@ begin
   end loop;
   update auth.users u
      set encrypted_password = null
-       , phone = null
-       , phone_confirmed_at = null
        , email_change = null
        , phone_change = ''
-       , raw_user_meta_data = '{}'
    where u.id = account;
 end
 $$;

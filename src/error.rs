@@ -117,9 +117,13 @@ codes! {
     /// The account has no address to send to.
     EmailAddressNotProvided = "email_address_not_provided", 400;
     /// This way of signing in is switched off.
-    ProviderDisabled = "provider_disabled", 422;
+    ProviderDisabled = "provider_disabled", 400;
     /// No such provider is known.
-    OauthProviderNotSupported = "oauth_provider_not_supported", 422;
+    OauthProviderNotSupported = "oauth_provider_not_supported", 400;
+    /// Single sign-on by SAML is not offered.
+    SamlProviderDisabled = "saml_provider_disabled", 404;
+    /// Signing in with a wallet is not offered.
+    Web3ProviderDisabled = "web3_provider_disabled", 422;
     /// The provider does not vouch for the address; it must be confirmed first.
     ProviderEmailNeedsVerification = "provider_email_needs_verification", 422;
     /// The code or link is unknown, wrong, used or too old; ask for a new one.
@@ -151,7 +155,7 @@ codes! {
     /// A provider's answer lacks something or cannot be believed.
     BadOauthCallback = "bad_oauth_callback", 400;
     /// The user has no such identity.
-    IdentityNotFound = "identity_not_found", 404;
+    IdentityNotFound = "identity_not_found", 422;
     /// The identity belongs to an account already.
     IdentityAlreadyExists = "identity_already_exists", 422;
     /// The only way to sign in cannot be removed.
@@ -199,7 +203,7 @@ codes! {
     /// Recovery codes are for who has another second factor.
     MfaRecoveryCodesSoleFactor = "mfa_recovery_codes_sole_factor", 422;
     /// Passkeys are switched off.
-    PasskeyDisabled = "passkey_disabled", 422;
+    PasskeyDisabled = "passkey_disabled", 404;
     /// The user has as many passkeys as are allowed.
     TooManyPasskeys = "too_many_passkeys", 422;
     /// No account has this passkey.
@@ -207,11 +211,11 @@ codes! {
     /// The passkey is registered already.
     WebauthnCredentialExists = "webauthn_credential_exists", 422;
     /// The challenge is unknown or was answered.
-    WebauthnChallengeNotFound = "webauthn_challenge_not_found", 404;
+    WebauthnChallengeNotFound = "webauthn_challenge_not_found", 400;
     /// The challenge is too old.
-    WebauthnChallengeExpired = "webauthn_challenge_expired", 422;
+    WebauthnChallengeExpired = "webauthn_challenge_expired", 400;
     /// The authenticator's answer does not verify.
-    WebauthnVerificationFailed = "webauthn_verification_failed", 422;
+    WebauthnVerificationFailed = "webauthn_verification_failed", 400;
     /// A hook of the project did not answer in time.
     HookTimeout = "hook_timeout", 422;
     /// A hook of the project did not answer in time, three times.
@@ -237,5 +241,5 @@ codes! {
     /// The queue does not exist.
     QueueNotFound = "queue_not_found", 400;
     /// The project is not set up for this.
-    FeatureDisabled = "feature_disabled", 422;
+    FeatureDisabled = "feature_disabled", 404;
 }

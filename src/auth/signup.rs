@@ -11,7 +11,7 @@ use super::hooks::HookContext;
 use super::limits::{self, Limited, Origin};
 use super::metadata::MetadataPatch;
 use super::model::{Client, Identity, Session, TokenResponse, User};
-use super::queries::{self, NewUser};
+use super::queries::{self, Credentials, NewUser};
 use super::username::{self, Username};
 use super::{Auth, AuthError, anonymous, mail_limits, password_rules, phone, saving, token};
 use crate::db::Tx;
@@ -135,6 +135,9 @@ pub(super) async fn sign_up(
         let connection = auth.db().auth().connection().await?;
         queries::find_credentials_by_email(&connection, address.as_str(), None).await?
     };
+    if let Some(name) = &username {
+        refuse_taken(auth, name, existing.as_ref()).await?;
+    }
     if let Some(existing) = existing {
         // As much work as hashing a new one.
         let known = existing.password_hash.as_deref();
@@ -149,6 +152,24 @@ pub(super) async fn sign_up(
     let hash = auth.passwords().hash(password).await?;
     new.password_hash = Some(&hash);
     register(auth, &new, Some(&confirmation), client).await
+}
+
+/// A name that is taken is refused before anything depends on whether the address beside it is taken, too. Who signs up
+/// again, not confirmed yet, has the name already.
+async fn refuse_taken(
+    auth: &Auth,
+    name: &Username,
+    existing: Option<&Credentials>,
+) -> Result<(), AuthError> {
+    let own = existing.filter(|account| !account.is_confirmed);
+    let connection = auth.db().auth().connection().await?;
+    let found = queries::find_credentials_by_username(&connection, name.as_str(), None).await?;
+    match found {
+        Some(found) if own.is_none_or(|own| own.user_id != found.user_id) => {
+            Err(AuthError::UsernameExists)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Stores a user that does not sign in, between the hooks.
@@ -298,24 +319,26 @@ async fn repeated(
     let mut user = unsaved(new);
     user.confirmation_sent_at = Some(new.at);
     if looks_new {
-        user.identities.push(unsaved_identity(new));
+        let email = new.email.unwrap_or_default();
+        user.identities
+            .push(unsaved_identity(new, ("email", email)));
     }
     Ok(SignedUp::Unconfirmed(Box::new(user)))
 }
 
 /// The identity as it would be stored.
-fn unsaved_identity(new: &NewUser<'_>) -> Identity {
-    let email = new.email.unwrap_or_default();
+pub(super) fn unsaved_identity(new: &NewUser<'_>, way: (&str, &str)) -> Identity {
+    let (provider, address) = way;
     Identity {
         id: Uuid::new_v4(),
         provider_id: new.id.to_string(),
         user_id: new.id,
-        identity_data: identity_data(new.id, ("email", email), false),
-        provider: "email".to_owned(),
+        identity_data: identity_data(new.id, way, false),
+        provider: provider.to_owned(),
         last_sign_in_at: Some(new.at),
         created_at: Some(new.at),
         updated_at: Some(new.at),
-        email: Some(email.to_owned()),
+        email: (provider == "email").then(|| address.to_owned()),
     }
 }
 

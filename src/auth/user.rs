@@ -244,7 +244,7 @@ async fn change_in(
             // It counts as confirmed because nobody asks for a proof.
             let data = identity_data(id, (provider, address), false);
             queries::write_identity(tx, (id, provider), &data, now).await?;
-            queries::write_providers(tx, id).await?;
+            queries::write_providers(tx, id, now).await?;
         }
     }
     let mut action = Action::Modified;

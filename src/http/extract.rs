@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,10 +21,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let kind = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .map(|value| value.as_bytes().to_ascii_lowercase());
+        let takes_kind = takes_kind(request.headers());
         let bytes = bytes::Bytes::from_request(request, state)
             .await
             .map_err(|rejection| match rejection.status() {
@@ -37,16 +34,28 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         if bytes.is_empty() {
             return parse(b"{}");
         }
-        if let Some(kind) = kind
-            && !kind.starts_with(b"application/json")
-            && !kind.starts_with(b"text/plain")
-        {
+        if !takes_kind {
             return Err(ApiError::new(
                 ErrorCode::UnsupportedMediaType,
                 "Send the body as application/json",
             ));
         }
         parse(&bytes)
+    }
+}
+
+/// Clients written by hand leave the type out, or let the browser call it text. Pages of other sites can send those without
+/// asking first, so that `server.cors_origins` would not count: of them only JSON is taken that says so.
+fn takes_kind(headers: &HeaderMap) -> bool {
+    let is_elsewhere = headers
+        .get("sec-fetch-site")
+        .is_some_and(|site| site != "same-origin" && site != "none");
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.map(|value| value.as_bytes().to_ascii_lowercase());
+    match kind {
+        Some(kind) if kind.starts_with(b"application/json") => true,
+        Some(kind) if !kind.starts_with(b"text/plain") => false,
+        Some(_) | None => !is_elsewhere,
     }
 }
 

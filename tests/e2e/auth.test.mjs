@@ -113,6 +113,35 @@ test('a user changes their own data and password', async () => {
   good(await project.client().auth.signInWithPassword({ email, password: 'another long password' }))
 })
 
+test('signing out ends this session, the others, or all of them', async () => {
+  const project = shared()
+  const { email, password } = await project.person('ana')
+  const enter = async () => {
+    const client = project.client()
+    const { session } = good(await client.auth.signInWithPassword({ email, password }))
+    return { client, token: session.access_token }
+  }
+  const [one, other] = [await enter(), await enter()]
+  good(await one.client.auth.signOut({ scope: 'others' }))
+  refused(await other.client.auth.refreshSession(), { code: 'refresh_token_not_found' })
+  good(await one.client.auth.refreshSession())
+
+  const third = await enter()
+  good(await one.client.auth.signOut({ scope: 'local' }))
+  refused(await project.client().auth.getUser(one.token), { name: 'AuthSessionMissingError' })
+  good(await third.client.auth.getUser())
+
+  good(await third.client.auth.signOut({ scope: 'global' }))
+  refused(await project.client().auth.getUser(third.token), { name: 'AuthSessionMissingError' })
+})
+
+test('what is not offered is refused with the codes that clients know', async () => {
+  const { auth } = shared().client()
+  const signed = { chain: 'solana', message: 'sign in', signature: new Uint8Array(64) }
+  refused(await auth.signInWithWeb3(signed), { code: 'web3_provider_disabled', status: 422 })
+  refused(await auth.signInWithSSO({ domain: 'example.com' }), { code: 'saml_provider_disabled', status: 404 })
+})
+
 test('the admin API creates, lists, changes and deletes users, with the secret key only', async () => {
   const project = shared()
   const admin = project.client(project.status.service_role_key).auth.admin
@@ -120,12 +149,18 @@ test('the admin API creates, lists, changes and deletes users, with the secret k
   const { user } = good(await admin.createUser({ email, password: 'made by an admin', email_confirm: true, user_metadata: { n: 1 } }))
   assert.equal(user.email, email)
   assert.ok(user.email_confirmed_at)
-  good(await project.client().auth.signInWithPassword({ email, password: 'made by an admin' }))
+  const enter = () => project.client().auth.signInWithPassword({ email, password: 'made by an admin' })
+  good(await enter())
+  refused(await admin.createUser({ email, password: 'made by an admin' }), { code: 'email_exists', status: 422 })
 
   assert.equal(good(await admin.getUserById(user.id)).user.id, user.id)
   const { users } = good(await admin.listUsers({ page: 1, perPage: 1000 }))
   assert.ok(users.some((one) => one.id === user.id))
   assert.equal(good(await admin.updateUserById(user.id, { app_metadata: { plan: 'pro' } })).user.app_metadata.plan, 'pro')
+  good(await admin.updateUserById(user.id, { ban_duration: '1h' }))
+  refused(await enter(), { code: 'user_banned', status: 400 })
+  good(await admin.updateUserById(user.id, { ban_duration: 'none' }))
+  good(await enter())
   good(await admin.deleteUser(user.id))
   refused(await admin.getUserById(user.id), { code: 'user_not_found', status: 404 })
 

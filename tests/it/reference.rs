@@ -102,7 +102,7 @@ fn every_setting_is_read() {
     };
     let unread: Vec<_> = Config::fields()
         .filter(|field| !is_read(field.key))
-        .map(|field| field.path())
+        .map(sb::config::section::Field::path)
         .collect();
     assert!(unread.is_empty(), "nothing reads {unread:?}");
 }

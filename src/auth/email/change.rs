@@ -186,6 +186,7 @@ pub(super) async fn confirm(
     }
     let data = identity_data(user.id, ("email", &user.new_email), true);
     queries::write_identity(tx, (user.id, "email"), &data, now).await?;
+    queries::write_providers(tx, user.id, now).await?;
     let payload = audit::by_user(Action::Modified, user);
     queries::log(tx, &payload, (client, now)).await?;
     if !user.email.is_empty() {

@@ -9,7 +9,7 @@ use super::{change, sign_up};
 use crate::auth::address::Email;
 use crate::auth::model::{Client, User};
 use crate::auth::one_time_token::Purpose;
-use crate::auth::{Auth, AuthError, queries};
+use crate::auth::{Auth, AuthError, queries, unconfirmed};
 use crate::jobs::{Handlers, JobError, JobResult, Kind};
 
 /// Name of the job.
@@ -67,6 +67,9 @@ async fn deliver(auth: &Auth, passed: &Passed) -> Result<(), AuthError> {
     };
     let tx = auth.db().auth().begin().await?;
     let sent = async {
+        if !is_confirmed && passed.wanted != Wanted::Confirmation {
+            unconfirmed::forget(auth, &tx, user.id).await?;
+        }
         let letter = Letter {
             user: &user,
             to: &user.email,
@@ -74,12 +77,7 @@ async fn deliver(auth: &Auth, passed: &Passed) -> Result<(), AuthError> {
             redirect_to: &redirect_to,
             flow_id: passed.flow_id,
         };
-        letter::send(auth, &tx, &letter, &client).await?;
-        if !is_confirmed && passed.wanted != Wanted::Confirmation {
-            // Somebody asks for this address who does not show the password it was registered with.
-            queries::remove_unconfirmed_password(&tx, user.id, auth.clock().now()).await?;
-        }
-        Ok(())
+        letter::send(auth, &tx, &letter, &client).await
     };
     let sent = sent.await;
     tx.finish(sent).await

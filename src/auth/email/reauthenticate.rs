@@ -9,6 +9,7 @@ use crate::auth::address::Email;
 use crate::auth::limits::{self, Limited, Origin};
 use crate::auth::model::{Client, User};
 use crate::auth::one_time_token::{self, Purpose};
+use crate::auth::phone::request;
 use crate::auth::user::{self, Bearer};
 use crate::auth::{Auth, AuthError, mail_limits, queries};
 use crate::error::ErrorCode;
@@ -16,11 +17,11 @@ use crate::error::ErrorCode;
 /// A younger session is proof enough.
 const FRESH: TimeDelta = TimeDelta::hours(24);
 
-/// Mails the bearer a code.
+/// Sends the bearer a code: by mail, or in a text message to an account that has no address.
 ///
 /// # Errors
-/// Those of [`user::current_user`]; [`AuthError::Invalid`] without an address; [`AuthError::TooManyRequests`],
-/// [`AuthError::TooManyMails`].
+/// Those of [`user::current_user`]; [`AuthError::Invalid`] without address and number; [`AuthError::TooManyRequests`],
+/// [`AuthError::TooManyMails`]; those of [`request::reauthenticate`].
 pub(in crate::auth) async fn reauthenticate(
     auth: &Auth,
     bearer: Bearer<'_>,
@@ -28,8 +29,12 @@ pub(in crate::auth) async fn reauthenticate(
     origin: Origin,
 ) -> Result<(), AuthError> {
     let user = user::current_user(auth, bearer).await?;
-    let email = Email::parse(&user.email)
-        .map_err(|_| AuthError::Invalid("Reauthentication requires the user to have an email"))?;
+    if user.email.is_empty() && !user.phone.is_empty() {
+        limits::count(auth, Limited::Confirm, origin).await?;
+        return request::reauthenticate(auth, &user, client).await;
+    }
+    let message = "Reauthentication requires the user to have an email or a phone number";
+    let email = Email::parse(&user.email).map_err(|_| AuthError::Invalid(message))?;
     limits::count(auth, Limited::Confirm, origin).await?;
     mail_limits::count_mail(auth, &email).await?;
     let site = Url::parse(&auth.config().server.site_url)
@@ -95,7 +100,7 @@ pub(in crate::auth) async fn check_nonce(
         ));
     };
     let email = Email::parse(&user.email).ok();
-    let address = email.as_ref().map_or("", Email::as_str);
+    let address = email.as_ref().map_or(user.phone.as_str(), Email::as_str);
     let tx = auth.db().auth().begin().await?;
     let typed = (address, nonce);
     let purposes = [Purpose::Reauthentication];

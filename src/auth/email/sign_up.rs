@@ -11,7 +11,7 @@ use crate::auth::model::{Client, User};
 use crate::auth::one_time_token::Purpose;
 use crate::auth::queries::{self, Credentials, NewUser};
 use crate::auth::sign_in::Method;
-use crate::auth::{Auth, AuthError, redirect, signup};
+use crate::auth::{Auth, AuthError, redirect, signup, unconfirmed};
 use crate::db::Tx;
 
 /// The confirmation that a sign-up waits for.
@@ -73,7 +73,7 @@ impl Confirmation {
 }
 
 /// Somebody signs up with an address that has an account already. One that is not confirmed gets its mail once more, and
-/// keeps its password only if this one is the same; a confirmed one is told, where answers must not tell.
+/// keeps what leads into it only if this password is the same; a confirmed one is told, where answers must not tell.
 ///
 /// # Errors
 /// [`AuthError::Db`].
@@ -91,10 +91,10 @@ pub(in crate::auth) async fn again(
             return Ok(());
         };
         if user.email_confirmed_at.is_none() {
-            confirmation.send(auth, &tx, &user, client).await?;
             if !is_password_right {
-                queries::remove_unconfirmed_password(&tx, id, auth.clock().now()).await?;
+                unconfirmed::forget(auth, &tx, id).await?;
             }
+            confirmation.send(auth, &tx, &user, client).await?;
         } else if auth.config().auth.hide_accounts {
             let to = ("account_exists_notice", user.email.as_str());
             letter::notify(auth, &tx, to, &user, &[]).await?;

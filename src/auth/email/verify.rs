@@ -10,7 +10,7 @@ use crate::auth::model::{Client, TokenResponse, User};
 use crate::auth::one_time_token::{self, Purpose, Used};
 use crate::auth::sign_in::{self, Method, Opened};
 use crate::auth::signup::identity_data;
-use crate::auth::{Auth, AuthError, flow, queries, redirect};
+use crate::auth::{Auth, AuthError, flow, queries, redirect, unconfirmed};
 use crate::db::Tx;
 use crate::error::ErrorCode;
 use crate::http::ApiError;
@@ -141,7 +141,8 @@ async fn act(
     Ok(Proven::Session(Box::new(opened)))
 }
 
-/// Confirms the address, if it is not yet. Only the mail of a sign-up stands for the password of that sign-up.
+/// Confirms the address, if it is not yet. Only the mail of a sign-up stands for what that sign-up came with: a password,
+/// or the identity of a provider that does not vouch for the address.
 async fn confirm(
     auth: &Auth,
     tx: &Tx,
@@ -158,11 +159,12 @@ async fn confirm(
         return Ok(());
     }
     if purpose != Purpose::Signup {
-        queries::remove_unconfirmed_password(tx, user.id, now).await?;
+        unconfirmed::forget(auth, tx, user.id).await?;
     }
     queries::confirm_email(tx, user.id, now).await?;
     let data = identity_data(user.id, ("email", &user.email), true);
     queries::write_identity(tx, (user.id, "email"), &data, now).await?;
+    queries::write_providers(tx, user.id, now).await?;
     let action = if purpose == Purpose::Invite {
         Action::InviteAccepted
     } else {

@@ -106,7 +106,11 @@ async fn try_code(
         factor_id: ids.0,
         is_right,
         method: if is_phone { "mfa/phone" } else { "totp" },
-        refusal: "Invalid code entered",
+        refusal: if is_phone {
+            "Invalid MFA Phone code entered"
+        } else {
+            "Invalid TOTP code entered"
+        },
     })
 }
 

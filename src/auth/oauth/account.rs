@@ -305,7 +305,7 @@ impl Arrival<'_> {
             return Err(Stop::Again);
         }
         queries::add_user_metadata(tx, user_id, &data).await?;
-        queries::write_providers(tx, user_id, now).await?;
+        shared::write_providers(tx, user_id, now).await?;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Identities of a signed-in user: linked and unlinked by hand.
 
 use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::auth::audit::{self, Action};
@@ -82,7 +82,7 @@ async fn unlink_in(
     if gone.provider == "email" {
         queries::remove_password(tx, user_id).await?;
     }
-    queries::write_providers(tx, user_id, now).await?;
+    shared::write_providers(tx, user_id, now).await?;
     let traits = json!({
         "provider": gone.provider,
         "provider_id": gone.provider_id,
@@ -98,7 +98,8 @@ async fn unlink_in(
     Ok(())
 }
 
-/// If the account's address came with the identity only, the account gets that of another one.
+/// If the account's address came with the identity only, the account gets one that a provider has vouched for, or none: an
+/// account in use must not stand in the way of somebody else's address.
 async fn replace_address(
     tx: &Tx,
     user: &User,
@@ -109,11 +110,10 @@ async fn replace_address(
     if user.email.is_empty() || !is_its(gone) || kept.iter().any(|identity| is_its(identity)) {
         return Ok(());
     }
-    let next = kept.iter().find(|identity| identity.email.is_some());
-    let email = next.and_then(|identity| identity.email.as_deref());
-    let is_confirmed =
-        next.is_some_and(|it| it.identity_data.get("email_verified") == Some(&Value::Bool(true)));
-    let replaced = queries::replace_email(tx, user.id, email, is_confirmed, now).await;
+    let is_proven = |it: &&&Identity| it.identity_data.get("email_verified") == Some(&json!(true));
+    let mut proven = kept.iter().filter(is_proven);
+    let email = proven.find_map(|identity| identity.email.as_deref());
+    let replaced = queries::replace_email(tx, user.id, email, now).await;
     match replaced.map_err(saving) {
         Ok(_) => Ok(()),
         Err(AuthError::EmailExists) => Err(AuthError::Refused(

@@ -16,6 +16,7 @@ use super::{identities, page};
 use crate::auth::limits::Origin;
 use crate::auth::model::Client;
 use crate::auth::routes::bearer::SignedIn;
+use crate::auth::routes::page::answer as answer_page;
 use crate::auth::{Auth, AuthError};
 use crate::error::ErrorCode;
 use crate::http::{ApiError, Json, Path, Query};
@@ -148,13 +149,7 @@ async fn finish_posted(
     if answer.bounced.is_some() {
         return finish(auth, answer, to, client).await;
     }
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, page::POLICY),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    Ok((headers, page::bounce(answer)).into_response())
+    Ok(answer_page(StatusCode::OK, page::bounce(answer)?))
 }
 
 async fn finish(

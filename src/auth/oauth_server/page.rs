@@ -1,40 +1,25 @@
 //! The built-in page on which people sign in and consent. What a client says of itself is written into it as text, never
 //! as markup; all that acts is in its script, which holds nothing of the request.
 
-use std::sync::LazyLock;
-
-use minijinja::{AutoEscape, Environment, context};
+use minijinja::context;
 use url::Url;
 
+use crate::auth::pages::{self, Page};
 use crate::auth::queries::oauth_grants::{self, Authorization};
 use crate::auth::{Auth, AuthError};
 
-/// Its script.
-pub(super) const SCRIPT: &str = include_str!("page/consent.js");
-/// Its style.
-pub(super) const STYLE: &str = include_str!("page/consent.css");
-
-/// Nothing but its own files, no frame around it; and nowhere to send a form, should its script not run.
-pub(super) const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-                              img-src https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut templates = Environment::new();
-    templates.set_auto_escape_callback(|_| AutoEscape::Html);
-    templates
-        .add_template("consent.html", include_str!("page/consent.html"))
-        .expect("the template is part of the program");
-    templates
-});
+/// Its own script, which talks to us; and nowhere to send a form, should that not run.
+const DIRECTIVES: &str =
+    "script-src 'self'; connect-src 'self'; img-src https:; form-action 'none'";
 
 /// The page for a request, or the one that says that it is over (`false`).
 ///
 /// # Errors
 /// [`AuthError::Db`].
-pub(super) async fn html(
+pub(super) async fn consent(
     auth: &Auth,
     authorization_id: Option<&str>,
-) -> Result<(String, bool), AuthError> {
+) -> Result<(Page, bool), AuthError> {
     let found = match authorization_id {
         Some(id) => {
             let connection = auth.db().auth().connection().await?;
@@ -44,10 +29,10 @@ pub(super) async fn html(
     };
     let now = auth.clock().now();
     let pending = found.filter(|found| found.status == "pending" && found.expires_at > now);
-    Ok((render(pending.as_ref())?, pending.is_some()))
+    Ok((page(pending.as_ref())?, pending.is_some()))
 }
 
-fn render(pending: Option<&Authorization>) -> Result<String, AuthError> {
+fn page(pending: Option<&Authorization>) -> Result<Page, AuthError> {
     let request = pending.map(|asked| {
         // Whoever registers itself learns nothing of people who only look.
         let is_dynamic = asked.registration_type == "dynamic";
@@ -66,10 +51,7 @@ fn render(pending: Option<&Authorization>) -> Result<String, AuthError> {
             destination => destination(&asked.redirect_uri),
         }
     });
-    let template = TEMPLATES.get_template("consent.html");
-    template
-        .and_then(|template| template.render(context! { request }))
-        .map_err(|error| AuthError::Internal(format!("the consent page: {error}")))
+    pages::page("consent.html", context! { request }, DIRECTIVES)
 }
 
 /// What a scope lets a client do, in words.
@@ -84,14 +66,12 @@ fn meaning(scope: &str) -> &str {
     }
 }
 
-/// The part of an address that says whose it is.
+/// The part of an address that says whose it is; letters that look like others are written out.
 fn destination(uri: &str) -> String {
-    let url = Url::parse(uri).ok();
-    let host = url.as_ref().and_then(Url::host_str);
-    match (&url, host) {
-        (Some(url), Some(host)) => format!("{}://{host}", url.scheme()),
-        (Some(url), None) => format!("{}:", url.scheme()),
-        (None, _) => uri.to_owned(),
+    match Url::parse(uri) {
+        Ok(url) if url.origin().is_tuple() => url.origin().ascii_serialization(),
+        Ok(url) => format!("{}:", url.scheme()),
+        Err(_) => uri.to_owned(),
     }
 }
 
@@ -130,7 +110,7 @@ mod tests {
     /// Attack 30. Set `AutoEscape::None` and this fails.
     #[test]
     fn what_a_client_says_of_itself_is_text() {
-        let html = render(Some(&asked())).unwrap();
+        let html = page(Some(&asked())).unwrap().html;
         assert!(html.contains("&lt;script&gt;alert(1)"), "{html}");
         assert!(html.contains("app.example"), "{html}");
         assert_eq!(html.matches("<script").count(), 1, "{html}");
@@ -142,14 +122,14 @@ mod tests {
     fn a_client_that_registered_itself_is_named_as_such_and_loads_nothing() {
         let mut asked = asked();
         asked.registration_type = "dynamic".to_owned();
-        let html = render(Some(&asked)).unwrap();
+        let html = page(Some(&asked)).unwrap().html;
         assert!(html.contains("registered itself"), "{html}");
         assert!(!html.contains("<img"), "{html}");
     }
 
     #[test]
     fn without_a_request_there_is_nothing_to_fill_in() {
-        let html = render(None).unwrap();
+        let html = page(None).unwrap().html;
         assert!(
             html.contains("is over") && !html.contains("<form"),
             "{html}"

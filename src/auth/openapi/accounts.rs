@@ -87,6 +87,7 @@ fn token() -> Operation {
     .refuses(CODE)
     .refuses(ID_TOKEN)
     .refuses(REFRESH)
+    .refuses(&[ErrorCode::Web3ProviderDisabled])
 }
 
 /// What a sign-in is refused with.

@@ -90,7 +90,7 @@ fn asking() -> Vec<Operation> {
         ),
         get(
             "/reauthenticate",
-            "Mail a code that confirms a change of password",
+            "Send a code that confirms a change of password",
         )
         .user()
         .json(200, object([], [("message_id", text())]))

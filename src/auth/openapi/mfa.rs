@@ -184,7 +184,6 @@ const AUTHENTICATOR: &[ErrorCode] = &[
     ErrorCode::WebauthnChallengeNotFound,
     ErrorCode::WebauthnChallengeExpired,
     ErrorCode::WebauthnVerificationFailed,
-    ErrorCode::WebauthnCredentialNotFound,
     ErrorCode::WebauthnCredentialExists,
     ErrorCode::TooManyPasskeys,
     ErrorCode::OverRequestRateLimit,

@@ -14,7 +14,7 @@ pub(super) fn operations() -> Vec<Operation> {
     all.extend(clients());
     all.extend(pages());
     // All of it is behind a switch.
-    let switched = |operation: Operation| operation.refuses_with(404, ErrorCode::FeatureDisabled);
+    let switched = |operation: Operation| operation.refuses(&[ErrorCode::FeatureDisabled]);
     all = all.into_iter().map(switched).collect();
     all.extend(discovery());
     all.extend(service_tokens());
@@ -228,7 +228,6 @@ fn pages() -> Vec<Operation> {
             .text("text/html")
             .missing_page(),
         get("/oauth/consent.js", "Its script").text("text/javascript"),
-        get("/oauth/consent.css", "Its style").text("text/css"),
     ]
 }
 

@@ -8,6 +8,11 @@ use crate::error::ErrorCode;
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
+        post("/sso", "Single sign-on by SAML, which is not offered").refuses(&[
+            ErrorCode::SamlProviderDisabled,
+            ErrorCode::CaptchaFailed,
+            ErrorCode::RequestEntityTooLarge,
+        ]),
         begins("/authorize", "Sign in with a provider").query("provider", text()),
         begins(
             "/authorize/{provider}",

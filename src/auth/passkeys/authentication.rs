@@ -14,7 +14,6 @@ use crate::auth::sign_in::{self, Method, Opened};
 use crate::auth::webauthn::{parse, relying_party, stored, to_value};
 use crate::auth::{Auth, AuthError};
 use crate::db::Tx;
-use crate::error::ErrorCode;
 
 /// Asks any authenticator that has a passkey for this site to use it.
 ///
@@ -44,7 +43,7 @@ pub(super) async fn options(auth: &Auth, origin: Origin) -> Result<Challenge, Au
 ///
 /// # Errors
 /// Those of [`options`]; `webauthn_challenge_not_found`, `webauthn_challenge_expired`,
-/// `webauthn_credential_not_found`, `webauthn_verification_failed`; [`AuthError::UserBanned`], [`AuthError::Invalid`].
+/// `webauthn_verification_failed`; [`AuthError::UserBanned`], [`AuthError::Invalid`].
 pub(super) async fn verify(
     auth: &Auth,
     (challenge_id, answer): (Uuid, Value),
@@ -66,9 +65,7 @@ pub(super) async fn verify(
         (taken, found.await?)
     };
     let state: DiscoverableAuthentication = stored(state(taken, auth.clock().now())?)?;
-    let message = "No account has this passkey";
-    let unknown = AuthError::Refused(ErrorCode::WebauthnCredentialNotFound, message);
-    let (id, credential) = found.ok_or(unknown)?;
+    let (id, credential) = found.ok_or_else(verification_failed)?;
     let mut credential: Credential = stored(credential)?;
     let used = party
         .finish_discoverable_authentication_v2(&answer, state, &credential)

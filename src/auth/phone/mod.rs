@@ -6,7 +6,7 @@
 //! - Codes are counted per code and per number before they are compared, and messages per number and in all: they cost
 //!   the project money.
 //! - Until a number is confirmed, nobody knows who set the account's password. Whoever asks for a code without that
-//!   password removes it, so an account that was prepared for a victim is worth nothing.
+//!   password removes it and all else that leads in, so an account that was prepared for a victim is worth nothing.
 
 pub(super) mod change;
 pub(super) mod code;

@@ -1,4 +1,4 @@
-//! Asking for a code: `POST /otp` and `POST /resend` with a number.
+//! Asking for a code: `POST /otp` and `POST /resend` with a number, `GET /reauthenticate` without an address.
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -8,10 +8,10 @@ use crate::auth::address::Phone;
 use crate::auth::audit::{self, Action};
 use crate::auth::limits::{self, Limited, Origin};
 use crate::auth::metadata::MetadataPatch;
-use crate::auth::model::Client;
+use crate::auth::model::{Client, User};
 use crate::auth::one_time_token::Purpose;
 use crate::auth::queries::{self, PhoneAccount};
-use crate::auth::{Auth, AuthError};
+use crate::auth::{Auth, AuthError, unconfirmed};
 use crate::db::Tx;
 use crate::error::ErrorCode;
 
@@ -45,17 +45,19 @@ pub(in crate::auth) async fn otp(
     let data = MetadataPatch::parse(input.data)?.over(Map::new());
     limits::count(auth, Limited::Otp, origin).await?;
     let found = find(auth, &phone).await?;
-    if found.is_none() && !input.create_user {
-        if config.auth.hide_accounts {
-            return Ok(());
-        }
+    let makes_none = !input.create_user || config.auth.disable_signup;
+    if found.is_none() && makes_none && !config.auth.hide_accounts {
         let message = "Signups not allowed for otp";
-        return Err(AuthError::Refused(ErrorCode::OtpDisabled, message));
-    }
-    if found.is_none() && config.auth.disable_signup {
-        return Err(AuthError::SignupDisabled);
+        return Err(if input.create_user {
+            AuthError::SignupDisabled
+        } else {
+            AuthError::Refused(ErrorCode::OtpDisabled, message)
+        });
     }
     code::count(auth, &phone).await?;
+    if found.is_none() && makes_none {
+        return Ok(());
+    }
     let account = match found {
         Some(found) => found,
         None => sign_up::without_password(auth, &phone, &data, client).await?,
@@ -63,24 +65,42 @@ pub(in crate::auth) async fn otp(
     tell(auth, &account, &phone, client).await
 }
 
-/// Issues a code for an account and sends it. A password that nobody has vouched for is removed.
+/// Issues a code for an account and sends it. What nobody has vouched for is removed.
 async fn tell(
     auth: &Auth,
     account: &PhoneAccount,
     phone: &Phone,
     client: &Client,
 ) -> Result<(), AuthError> {
-    let (id, now) = (account.user_id, auth.clock().now());
+    let id = account.user_id;
     let tx = auth.db().auth().begin().await?;
     let issued = async {
         if !account.is_confirmed {
-            queries::remove_unconfirmed_password(&tx, id, now).await?;
+            unconfirmed::forget(auth, &tx, id).await?;
         }
         issue(auth, &tx, (id, Purpose::Sms), phone, client).await
     };
     let issued = issued.await;
     let (user, code) = tx.finish(issued).await?;
     code::send(auth, user, phone, code, client).await
+}
+
+/// Sends a user a code that confirms a change of password.
+///
+/// # Errors
+/// [`AuthError::PhoneDisabled`], [`AuthError::TooManySms`]; those of the hook.
+pub(in crate::auth) async fn reauthenticate(
+    auth: &Auth,
+    user: &User,
+    client: &Client,
+) -> Result<(), AuthError> {
+    let phone = parse(auth, &user.phone)?;
+    code::count(auth, &phone).await?;
+    let tx = auth.db().auth().begin().await?;
+    let wanted = (user.id, Purpose::Reauthentication);
+    let issued = issue(auth, &tx, wanted, &phone, client).await;
+    let (user, code) = tx.finish(issued).await?;
+    code::send(auth, user, &phone, code, client).await
 }
 
 /// A code, the user it is for, and the entry in the log.
@@ -90,7 +110,7 @@ pub(super) async fn issue(
     (user_id, purpose): (Uuid, Purpose),
     phone: &Phone,
     client: &Client,
-) -> Result<(crate::auth::User, code::Code), AuthError> {
+) -> Result<(User, code::Code), AuthError> {
     let code = code::issue(auth, tx, (user_id, purpose), phone).await?;
     let user = queries::read_user(tx, user_id).await?;
     let user = user.ok_or(AuthError::UserNotFound)?;

@@ -13,8 +13,10 @@ use crate::auth::model::{Client, User};
 use crate::auth::one_time_token::Purpose;
 use crate::auth::queries::{self, NewUser, PhoneAccount};
 use crate::auth::sign_in::{self, Method};
-use crate::auth::signup::{SignedUp, insert_with_identities, suppressed, unsaved};
-use crate::auth::{Auth, AuthError, password_rules};
+use crate::auth::signup::{
+    SignedUp, insert_with_identities, suppressed, unsaved, unsaved_identity,
+};
+use crate::auth::{Auth, AuthError, password_rules, unconfirmed};
 use crate::db::Tx;
 use crate::hooks::Event;
 
@@ -94,8 +96,8 @@ pub(super) async fn without_password(
     })
 }
 
-/// Somebody signs up with a number that has an account. One that is not confirmed gets another code, and keeps its
-/// password only if this one is the same.
+/// Somebody signs up with a number that has an account. One that is not confirmed gets another code, and keeps what leads
+/// into it only if this password is the same.
 async fn again(
     auth: &Auth,
     account: &PhoneAccount,
@@ -109,8 +111,8 @@ async fn again(
     if !account.is_confirmed {
         if !is_right {
             let tx = auth.db().auth().begin().await?;
-            let removed = queries::remove_unconfirmed_password(&tx, account.user_id, new.at).await;
-            tx.finish(removed).await?;
+            let forgotten = unconfirmed::forget(auth, &tx, account.user_id).await;
+            tx.finish(forgotten).await?;
         }
         tell(auth, account.user_id, phone, client).await?;
         new.id = account.user_id;
@@ -123,6 +125,10 @@ async fn again(
     tx.finish(logged).await?;
     let mut user = unsaved(&new);
     user.confirmation_sent_at = Some(new.at);
+    if !account.is_confirmed || auth.config().auth.hide_accounts {
+        user.identities
+            .push(unsaved_identity(&new, ("phone", phone.as_str())));
+    }
     Ok(SignedUp::Unconfirmed(Box::new(user)))
 }
 

@@ -89,7 +89,7 @@ async fn open(
     if changed.map_err(saving)? > 0 {
         let data = identity_data(id, ("phone", phone.as_str()), true);
         queries::write_identity(tx, (id, "phone"), &data, now).await?;
-        queries::write_providers(tx, id).await?;
+        queries::write_providers(tx, id, now).await?;
         let traits = json!({ "provider": "phone" });
         let payload = audit::payload(Action::Confirmed, (id, phone.as_str()), &traits);
         queries::log(tx, &payload, (client, now)).await?;

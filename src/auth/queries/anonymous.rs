@@ -1,7 +1,5 @@
 //! Accounts without an address, and what changes when they get one.
 
-use uuid::Uuid;
-
 use super::user::NewUser;
 use crate::db::{DbError, Tx};
 
@@ -28,27 +26,4 @@ pub(in crate::auth) async fn insert_anonymous_user(
         ],
     )
     .await
-}
-
-/// Names the providers of a user's identities, oldest first, in its app metadata; the first one stays the first.
-pub(in crate::auth) async fn write_providers(tx: &Tx, user_id: Uuid) -> Result<u64, DbError> {
-    let sql = "
-    with p as (
-      select jsonb_agg(i.provider order by i.since, i.provider) as providers
-        from (
-          select i.provider
-               , min(i.created_at) as since
-            from auth.identities i
-           where i.user_id = $1
-           group by i.provider
-        ) i
-    )
-    update auth.users u
-       set raw_app_meta_data = jsonb_build_object('provider', p.providers -> 0)
-             || coalesce(case jsonb_typeof(u.raw_app_meta_data) when 'object' then u.raw_app_meta_data end, '{}')
-             || jsonb_build_object('providers', p.providers)
-      from p
-     where u.id = $1
-       and p.providers is not null";
-    tx.execute(sql, &[&user_id]).await
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::db::{DbError, SystemConnection, Tx};
+use crate::db::{DbError, SystemConnection, ToSql, Tx};
 
 /// Enqueues job `auth.mail`.
 pub(in crate::auth) async fn request_mail(tx: &Tx, payload: &Value) -> Result<u64, DbError> {
@@ -31,26 +31,49 @@ pub(in crate::auth) async fn stamp_sent(
     tx.execute(sql, &[&user_id, &token_type, &at]).await
 }
 
-/// Removes the password of an account that nobody has confirmed, and its sessions.
-pub(in crate::auth) async fn remove_unconfirmed_password(
+/// An account that nobody has confirmed, and that cannot be signed in to before somebody does: `$2`, `$3` say whether an
+/// unconfirmed address or number is enough for that.
+macro_rules! is_out_of_use {
+    () => {
+        "u.id = $1
+       and u.email_confirmed_at is null
+       and u.phone_confirmed_at is null
+       and not ($2::bool and coalesce(u.email, '') <> '')
+       and not ($3::bool and coalesce(u.phone, '') <> '')"
+    };
+}
+
+/// Removes every way into an account that is not in use yet. One row if it was not.
+pub(in crate::auth) async fn forget_unconfirmed(
     tx: &Tx,
     user_id: Uuid,
-    at: DateTime<Utc>,
+    (address_is_enough, number_is_enough): (bool, bool),
 ) -> Result<u64, DbError> {
-    let sql = "
-    with u as (
-      update auth.users u
-         set encrypted_password = null
-           , updated_at = $2
-       where u.id = $1
-         and u.email_confirmed_at is null
-         and u.phone_confirmed_at is null
-      returning u.id
-    )
-    delete from auth.sessions s
-     using u
-     where s.user_id = u.id";
-    tx.execute(sql, &[&user_id, &at]).await
+    // First: whoever uses a token takes its row before the user's.
+    let sql = concat!(
+        "
+    delete from auth.one_time_tokens t
+     using auth.users u
+     where t.user_id = u.id
+       and ",
+        is_out_of_use!()
+    );
+    let params: [&(dyn ToSql + Sync); 3] = [&user_id, &address_is_enough, &number_is_enough];
+    tx.execute(sql, &params).await?;
+    // Locked before it is looked at: a confirmation at the same moment wins.
+    let sql = concat!(
+        "
+    select auth.forget_credentials(u.id)
+      from (
+        select u.id
+          from auth.users u
+         where ",
+        is_out_of_use!(),
+        "
+           for update of u
+      ) u"
+    );
+    tx.execute(sql, &params).await
 }
 
 /// Confirms the address of a user.

@@ -83,15 +83,15 @@ mod username;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-pub(super) use anonymous::{insert_anonymous_user, write_providers};
+pub(super) use anonymous::insert_anonymous_user;
 pub(super) use audit::{
     add_seal, anchor, count_entries, count_own_entries, count_uncovered, covered_by, last_old_seal,
     list_entries, list_own_entries, lock_head, log_sampled, prune, seals_after, unsealed,
 };
 pub(super) use email::{
     CURRENT_CONFIRMED, NEW_CONFIRMED, begin_email_change, confirm_email, confirm_half,
-    find_session_start, finish_email_change, read_email_change, remove_unconfirmed_password,
-    request_mail, stamp_sent,
+    find_session_start, finish_email_change, forget_unconfirmed, read_email_change, request_mail,
+    stamp_sent,
 };
 pub(super) use flow_state::{
     Exchanged, FlowRow, FoundFlow, exchange_code, find_code, insert_flow, set_code, take_flow,
@@ -119,7 +119,7 @@ pub(super) use user::{
     Credentials, Device, LiveSession, NewUser, UserChange, Wanted, count_users, delete_user,
     find_credentials, find_credentials_by_email, find_credentials_by_phone,
     find_credentials_by_username, find_user, find_user_in, import_user, insert_user, list_users,
-    read_user, replace_hash, soft_delete_user, update_user, write_identity,
+    read_user, replace_hash, soft_delete_user, update_user, write_identity, write_providers,
 };
 pub(super) use username::find_profile;
 

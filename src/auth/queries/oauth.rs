@@ -171,37 +171,6 @@ pub(in crate::auth) async fn use_identity(
     tx.execute(sql, &[&identity_id, &data, &at]).await
 }
 
-/// Writes the names of a user's providers into its `app_metadata`. The first one stays the first while it is there.
-pub(in crate::auth) async fn write_providers(
-    tx: &Tx,
-    user_id: Uuid,
-    at: DateTime<Utc>,
-) -> Result<u64, DbError> {
-    let sql = "
-    update auth.users u
-       set raw_app_meta_data = coalesce(case jsonb_typeof(u.raw_app_meta_data) when 'object' then u.raw_app_meta_data end, '{}')
-             || jsonb_build_object(
-               'provider', case
-                 when p.names ? coalesce(u.raw_app_meta_data ->> 'provider', '') then u.raw_app_meta_data -> 'provider'
-                 else p.names -> 0
-               end,
-               'providers', p.names
-             )
-         , updated_at = $2
-      from (
-        select coalesce(jsonb_agg(n.provider order by n.first_at, n.provider), '[]') as names
-          from (
-            select i.provider
-                 , min(i.created_at) as first_at
-              from auth.identities i
-             where i.user_id = $1
-             group by i.provider
-          ) n
-      ) p
-     where u.id = $1";
-    tx.execute(sql, &[&user_id, &at]).await
-}
-
 /// Adds to a user's metadata what it does not have yet.
 pub(in crate::auth) async fn add_user_metadata(
     tx: &Tx,
@@ -258,6 +227,9 @@ pub(in crate::auth) async fn take_over(
     let sql = "
     update auth.users u
        set email_confirmed_at = $2
+         , phone = null
+         , phone_confirmed_at = null
+         , raw_user_meta_data = '{}'
          , is_anonymous = false
          , updated_at = $2
      where u.id = $1";
@@ -277,22 +249,20 @@ pub(in crate::auth) async fn delete_identity(
     tx.execute(sql, &[&user_id, &identity_id]).await
 }
 
-/// The address of a user becomes another one of its own, or none.
+/// The address of a user becomes another one that it has proven, or none.
 pub(in crate::auth) async fn replace_email(
     tx: &Tx,
     user_id: Uuid,
     email: Option<&str>,
-    is_confirmed: bool,
     at: DateTime<Utc>,
 ) -> Result<u64, DbError> {
     let sql = "
     update auth.users u
-       set email = $2
-         , email_confirmed_at = case when $3 then $4::timestamptz end
-         , updated_at = $4
+       set email = $2::text
+         , email_confirmed_at = case when $2 is not null then $3::timestamptz end
+         , updated_at = $3
      where u.id = $1";
-    tx.execute(sql, &[&user_id, &email, &is_confirmed, &at])
-        .await
+    tx.execute(sql, &[&user_id, &email, &at]).await
 }
 
 /// An account that has no address any more has no password either.

@@ -102,6 +102,7 @@ macro_rules! is_of_user {
              when 'email_change_new' then lower(u.email_change)
              when 'sms' then u.phone
              when 'phone_change' then u.phone_change
+             when 'reauthentication' then coalesce(nullif(lower(u.email), ''), u.phone)
              else lower(u.email)
            end"
     };

@@ -63,6 +63,7 @@ pub(in crate::auth) async fn stamp_sms(
     update auth.users u
        set confirmation_sent_at = case when $2 = 'sms' then $3 else u.confirmation_sent_at end
          , phone_change_sent_at = case when $2 = 'phone_change' then $3 else u.phone_change_sent_at end
+         , reauthentication_sent_at = case when $2 = 'reauthentication' then $3 else u.reauthentication_sent_at end
          , updated_at = $3
      where u.id = $1";
     tx.execute(sql, &[&user_id, &token_type, &at]).await

@@ -364,6 +364,37 @@ pub(in crate::auth) async fn write_identity(
     tx.execute(sql, &[&user_id, &data, &provider, &at]).await
 }
 
+/// Writes the names of a user's providers into its `app_metadata`. The first one stays the first while it is there.
+pub(in crate::auth) async fn write_providers(
+    tx: &Tx,
+    user_id: Uuid,
+    at: DateTime<Utc>,
+) -> Result<u64, DbError> {
+    let sql = "
+    update auth.users u
+       set raw_app_meta_data = coalesce(case jsonb_typeof(u.raw_app_meta_data) when 'object' then u.raw_app_meta_data end, '{}')
+             || jsonb_build_object(
+               'provider', case
+                 when p.names ? coalesce(u.raw_app_meta_data ->> 'provider', '') then u.raw_app_meta_data -> 'provider'
+                 else p.names -> 0
+               end,
+               'providers', p.names
+             )
+         , updated_at = $2
+      from (
+        select coalesce(jsonb_agg(n.provider order by n.first_at, n.provider), '[]') as names
+          from (
+            select i.provider
+                 , min(i.created_at) as first_at
+              from auth.identities i
+             where i.user_id = $1
+             group by i.provider
+          ) n
+      ) p
+     where u.id = $1";
+    tx.execute(sql, &[&user_id, &at]).await
+}
+
 /// Changes of a user; what is `None`, empty or false stays as it is.
 #[derive(Default)]
 pub(in crate::auth) struct UserChange<'a> {

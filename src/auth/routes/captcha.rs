@@ -13,7 +13,9 @@ use crate::error::ErrorCode;
 use crate::http::ApiError;
 use crate::identity::Caller;
 
-/// What anybody may ask for without having signed in, and what costs money, mails or guesses.
+/// What anybody may ask for without having signed in, and what costs money, mails or guesses. Codes that were mailed or
+/// texted are not among it (`/verify`, `/otp/verify`, `/recover/verify`): no client has a captcha where one is typed, it was
+/// asked for when the code was, and five wrong ones end the code. The same holds for the answer to a passkey's challenge.
 const PROTECTED: &[&str] = &[
     "/signup",
     "/token",

@@ -6,7 +6,8 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
 use crate::auth::{Auth, oauth, phone};
-use crate::http::Json;
+use crate::error::ErrorCode;
+use crate::http::{ApiError, Json};
 
 /// `GET /settings`: what a sign-in form may offer.
 pub(super) async fn settings(State(auth): State<Auth>) -> Json<Value> {
@@ -28,6 +29,11 @@ pub(super) async fn settings(State(auth): State<Auth>) -> Json<Value> {
         "saml_enabled": false,
         "passkeys_enabled": config.auth.passkeys_enabled,
     }))
+}
+
+/// `POST /sso`: in the words that clients know, so that they can tell it from a wrong address.
+pub(super) async fn sso() -> ApiError {
+    ApiError::new(ErrorCode::SamlProviderDisabled, "SAML 2.0 is disabled")
 }
 
 /// `GET /health`.

@@ -8,6 +8,7 @@ mod logout;
 mod mail;
 mod meta;
 mod openapi;
+pub(super) mod page;
 mod paging;
 mod profiles;
 mod sessions;
@@ -32,6 +33,7 @@ pub fn router(auth: Auth) -> Router {
         .route("/refresh", post(token::refresh))
         .route("/logout", post(logout::sign_out))
         .route("/user", get(user::show).put(user::update))
+        .route("/sso", post(meta::sso))
         .route("/settings", get(meta::settings))
         .route("/health", get(meta::health))
         .route("/.well-known/jwks.json", get(meta::jwks))

@@ -10,6 +10,7 @@ use crate::auth::oauth::{self, IdTokenGrant};
 use crate::auth::session::{self, PasswordGrant};
 use crate::auth::user::Bearer;
 use crate::auth::{Auth, AuthError, flow};
+use crate::error::ErrorCode;
 use crate::http::{ApiError, Json, Query};
 
 #[derive(Deserialize)]
@@ -55,7 +56,14 @@ pub(super) async fn grant(
             let bearer = caller.as_ref().map(SignedIn::bearer);
             sign_in_with_id_token(&auth, body, bearer, (&client, origin)).await
         }
-        Some(_) => Err(AuthError::Invalid("unsupported_grant_type").into()),
+        Some("web3") => {
+            let message = "Web3 provider is disabled";
+            Err(AuthError::Refused(ErrorCode::Web3ProviderDisabled, message).into())
+        }
+        Some(_) => {
+            let message = "unsupported_grant_type";
+            Err(AuthError::Refused(ErrorCode::InvalidCredentials, message).into())
+        }
     }
 }
 

@@ -11,8 +11,9 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::page;
 use crate::auth::email::verify::{self, Followed, HALF_CONFIRMED, Verification, Verified};
-use crate::auth::email::{page, recover};
+use crate::auth::email::{page as confirm_page, recover};
 use crate::auth::limits::Origin;
 use crate::auth::model::{Client, TokenResponse};
 use crate::auth::{Auth, AuthError, phone, redirect};
@@ -155,7 +156,8 @@ async fn show(
         ),
     ];
     let action = format!("{}/auth/v1/verify/link", path_of(&config.api_url()));
-    Ok(page::confirm(&link.kind, &action, &fields, &target))
+    let page = confirm_page::confirm(&link.kind, &action, &fields, &target)?;
+    Ok(page::answer(StatusCode::OK, page))
 }
 
 /// Behind a proxy the service may be mounted elsewhere; the browser knows the host.

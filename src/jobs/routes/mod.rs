@@ -5,7 +5,6 @@ mod jobs;
 mod options;
 
 use axum::Router;
-use axum::http::StatusCode;
 use axum::routing::{get, post};
 
 use super::{Jobs, JobsError, Refusal};
@@ -36,7 +35,6 @@ async fn disabled() -> ApiError {
         ErrorCode::FeatureDisabled,
         "Background jobs are switched off",
     )
-    .with_status(StatusCode::NOT_FOUND)
     .with_hint("jobs.enabled = true in sb.toml, or JOBS_ENABLED=true")
 }
 

@@ -140,6 +140,10 @@ fn with_links(text: &str) -> Vec<(&str, bool)> {
         let end = link
             .find(|c: char| c.is_whitespace() || matches!(c, '"' | '<' | '>'))
             .unwrap_or(link.len());
+        // What ends a sentence belongs to it.
+        let end = link[..end]
+            .trim_end_matches(['.', ',', ':', ';', '!', '?', ')'])
+            .len();
         let (link, after) = link.split_at(end);
         parts.push((before, false));
         parts.push((link, true));
@@ -162,6 +166,14 @@ mod tests {
                 ("see ", false),
                 ("https://a.example/x?y=z", true),
                 ("\nor javascript:alert(1)", false)
+            ]
+        );
+        assert_eq!(
+            with_links("at http://a.example:80: now"),
+            [
+                ("at ", false),
+                ("http://a.example:80", true),
+                (": now", false)
             ]
         );
         assert_eq!(with_links("none"), [("none", false)]);

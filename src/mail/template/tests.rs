@@ -105,6 +105,22 @@ fn mails_that_ask_for_something_hold_link_and_code_and_end_with_the_code() {
     }
 }
 
+/// Test suites take the code out of a mail with an expression such as `\b\d{6}\b`, and an address may look like one.
+#[test]
+fn no_address_is_mistaken_for_a_code() {
+    let mut values = values();
+    for name in ["Email", "NewEmail", "OldEmail"] {
+        values.insert(name.to_owned(), json!("ana-111111@example.com"));
+    }
+    // In what tells of a change of address it is the message.
+    for name in names().filter(|name| !name.starts_with("email_change")) {
+        let (rendered, _) = render(name, &values, &[], &files(&[])).unwrap();
+        for part in [rendered.subject, rendered.text, rendered.html.unwrap()] {
+            assert!(!part.contains("111111"), "{name}: {part}");
+        }
+    }
+}
+
 #[test]
 fn each_part_comes_from_the_database_else_from_the_folder_else_it_is_built_in() {
     let stored = [Stored {

@@ -211,6 +211,37 @@ async fn accounts_may_have_names_where_the_project_says_so() {
     assert_eq!(renamed.ok().text("/username"), "bo.2");
 }
 
+/// A name that is known to be taken must not tell whether the address beside it is. Fails without `refuse_taken`.
+#[tokio::test]
+async fn a_taken_name_says_nothing_of_the_address_beside_it() {
+    let app = App::with_settings(&[
+        ("auth.usernames_enabled", "true"),
+        ("auth.require_email_confirmation", "true"),
+        ("auth.hide_accounts", "true"),
+    ])
+    .await;
+    for (email, name) in [("ana@example.com", "ana"), ("bo@example.com", "bo_1")] {
+        let body =
+            json!({"email": email, "username": name, "password": PASSWORD, "email_confirm": true});
+        app.admin("POST", "", body).await.ok();
+    }
+    let sign_up = async |email: &str, name: &str| {
+        let body = json!({"email": email, "username": name, "password": PASSWORD});
+        app.post("/signup", body).await
+    };
+    for email in ["ana@example.com", "bo@example.com", "nobody@example.com"] {
+        sign_up(email, "ana")
+            .await
+            .refused(422, "user_already_exists");
+    }
+    app.advance(60);
+    // Until it is confirmed, a sign-up can be made again.
+    for _ in 0..2 {
+        sign_up("cy@example.com", "cy_1").await.ok();
+        app.advance(60);
+    }
+}
+
 /// Guesses at a name are counted like those at an address.
 #[tokio::test]
 async fn guesses_at_a_name_are_followed_by_delays() {
@@ -234,10 +265,10 @@ async fn without_the_setting_nobody_has_a_name() {
     let body = json!({"username": "ana", "password": PASSWORD});
     app.post("/signup", body.clone())
         .await
-        .refused(422, "feature_disabled");
+        .refused(404, "feature_disabled");
     app.admin("POST", "", body.clone())
         .await
-        .refused(422, "feature_disabled");
+        .refused(404, "feature_disabled");
     app.post("/token?grant_type=password", body)
         .await
         .refused(400, "validation_failed");

@@ -130,6 +130,24 @@ async fn what_cannot_be_guessed_and_the_service_key_need_no_captcha() {
     app.post("/refresh", body).await.ok();
     app.request("GET", "/settings").send().await.ok();
     assert!(provider.calls().is_empty());
+    // Codes are counted, and no client has a captcha where one is typed.
+    for (path, body) in [
+        (
+            "/verify",
+            json!({"type": "email", "email": "ana@example.com", "token": "123456"}),
+        ),
+        (
+            "/otp/verify",
+            json!({"email": "ana@example.com", "token": "123456"}),
+        ),
+        (
+            "/recover/verify",
+            json!({"email": "ana@example.com", "token": "123456", "password": PASSWORD}),
+        ),
+    ] {
+        app.post(path, body).await.refused(403, "otp_expired");
+    }
+    assert!(provider.calls().is_empty());
     // A user's own token is no service key.
     let call = app
         .request("POST", "/signup")

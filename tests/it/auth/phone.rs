@@ -246,7 +246,7 @@ async fn messages_are_counted_per_number_and_in_all() {
     assert_eq!(messages(&app).await, "3");
 }
 
-/// An account prepared for a victim. Remove `remove_unconfirmed_password` in `phone`, and the attacker is in.
+/// An account prepared for a victim. Remove `unconfirmed::forget` in `phone`, and the attacker is in.
 #[tokio::test]
 async fn a_password_set_before_a_number_was_confirmed_is_worth_nothing() {
     let app = app(&[]).await;
@@ -343,6 +343,48 @@ async fn an_unknown_number_gets_no_account_unless_it_is_asked_for() {
     assert_eq!(messages(&app).await, "0");
 }
 
+/// Fails when an unknown number is not counted, when sign-ups being off is told for it only, or when a taken number has
+/// no identity.
+#[tokio::test]
+async fn answers_are_alike_for_known_and_unknown_numbers() {
+    let app = app(&[("auth.hide_accounts", "true")]).await;
+    otp(&app, PHONE).await.ok();
+    verify(&app, PHONE, &code(&app).await).await.ok();
+    let unknown = "+15550002222";
+    for (create, disabled) in [(false, false), (true, true)] {
+        let mut config = (*app.config.current()).clone();
+        config.auth.disable_signup = disabled;
+        app.config.replace(config);
+        app.advance(60);
+        for number in [PHONE, unknown] {
+            let body = json!({"phone": number, "create_user": create});
+            app.post("/otp", body.clone()).await.ok();
+            // Within the minute.
+            let again = app.post("/otp", body).await;
+            again.refused(429, "over_sms_send_rate_limit");
+        }
+    }
+    let mut config = (*app.config.current()).clone();
+    config.auth.disable_signup = false;
+    app.config.replace(config);
+    app.advance(60);
+    let mut shapes = Vec::new();
+    for number in [PHONE, unknown] {
+        let body = json!({"phone": number, "password": PASSWORD});
+        let user = app.post("/signup", body).await.ok().body;
+        let names = |value: &Value| {
+            value
+                .as_object()
+                .unwrap()
+                .keys()
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        shapes.push((names(&user), names(&user["identities"][0])));
+    }
+    assert_eq!(shapes[0], shapes[1]);
+}
+
 #[tokio::test]
 async fn a_new_number_takes_the_place_of_the_old_one_when_it_is_confirmed() {
     let app = app(&[]).await;
@@ -386,6 +428,58 @@ async fn a_visitor_keeps_the_account_by_a_number() {
     assert_eq!(changed.body["user"]["is_anonymous"], false);
     assert_eq!(changed.body["user"]["id"], session.body["user"]["id"]);
     sign_in(&app, PASSWORD).await.ok();
+}
+
+/// Fails when `check_nonce` lets a code through that was sent for something else, or to somebody else.
+#[tokio::test]
+async fn an_old_session_without_an_address_proves_itself_by_number() {
+    let more = [
+        ("auth.require_reauthentication", "true"),
+        ("auth.access_token_ttl", "1000000"),
+    ];
+    let app = app(&more).await;
+    sign_up(&app, PASSWORD).await.ok();
+    let session = verify(&app, PHONE, &code(&app).await).await.ok();
+    app.advance(25 * 3600);
+    let ask = app
+        .request("GET", "/reauthenticate")
+        .bearer(session.access_token());
+    assert_eq!(ask.send().await.ok().body, json!({}));
+    let proof = code(&app).await;
+    let change = |nonce: &str| json!({"password": "a new long password", "nonce": nonce});
+    let put = |nonce: String| app.put_user(session.access_token(), change(&nonce));
+    put(other_than(&proof))
+        .await
+        .refused(422, "reauthentication_not_valid");
+    // It signs nobody in, and what signs in proves nothing here.
+    verify(&app, PHONE, &proof)
+        .await
+        .refused(403, "otp_expired");
+    app.advance(60);
+    otp(&app, PHONE).await.ok();
+    put(code(&app).await)
+        .await
+        .refused(422, "reauthentication_not_valid");
+    let changed = put(proof.clone()).await.ok();
+    assert!(changed.body["reauthentication_sent_at"].is_string());
+    put(proof).await.refused(422, "reauthentication_not_valid");
+    sign_in(&app, "a new long password").await.ok();
+}
+
+#[tokio::test]
+async fn a_visitor_has_nothing_to_prove_it_with() {
+    let app = app(&[("auth.anonymous_enabled", "true")]).await;
+    let session = app.post("/signup", json!({})).await.ok();
+    let ask = app
+        .request("GET", "/reauthenticate")
+        .bearer(session.access_token());
+    let reply = ask.send().await;
+    reply.refused(400, "validation_failed");
+    assert_eq!(
+        reply.text("/message"),
+        "Reauthentication requires the user to have an email or a phone number"
+    );
+    assert_eq!(messages(&app).await, "0");
 }
 
 #[tokio::test]

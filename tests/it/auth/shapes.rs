@@ -62,6 +62,34 @@ async fn unknown_paths_and_methods_answer_in_shape() {
     assert_eq!(old.body["error_code"], "not_found");
 }
 
+/// Clients tell these from a wrong address by the words.
+#[tokio::test]
+async fn what_is_not_offered_is_called_as_supabase_calls_it() {
+    let app = App::new().await;
+    let wallet = json!({"chain": "solana", "message": "m", "signature": "s"});
+    let company = json!({"domain": "example.com"});
+    for (path, body, status, code, message) in [
+        (
+            "/token?grant_type=web3",
+            wallet,
+            422,
+            "web3_provider_disabled",
+            "Web3 provider is disabled",
+        ),
+        (
+            "/sso",
+            company,
+            404,
+            "saml_provider_disabled",
+            "SAML 2.0 is disabled",
+        ),
+    ] {
+        let reply = app.post(path, body).await;
+        reply.refused(status, code);
+        assert_eq!(reply.text("/message"), message);
+    }
+}
+
 #[tokio::test]
 async fn answers_with_tokens_stay_out_of_caches_and_keys_do_not() {
     let app = App::new().await;

@@ -352,3 +352,46 @@ async fn more_password_work_than_fits_is_told_to_come_back() {
     assert_eq!(reply.header("retry-after"), "1");
     app.sign_up(email).await.ok();
 }
+
+/// Attack 46. Pages of other sites can send text without asking, whatever `server.cors_origins` says; JSON they cannot.
+/// Remove the look at `sec-fetch-site` in `http::extract`, and they make accounts in their visitors' names.
+#[tokio::test]
+async fn a_page_of_another_site_sends_nothing_without_asking() {
+    let app = App::new().await;
+    let body = json!({"email": "ana@example.com", "password": PASSWORD});
+    let body = || body.to_string().into_bytes();
+    for site in ["cross-site", "same-site"] {
+        let call = || {
+            app.request("POST", "/signup")
+                .header("sec-fetch-site", site)
+        };
+        for call in [
+            call().body("text/plain;charset=UTF-8", body()),
+            call().body("application/x-www-form-urlencoded", body()),
+            call().untyped_body(body()),
+        ] {
+            call.send().await.refused(415, "unsupported_media_type");
+        }
+    }
+    assert_eq!(app.value("select count(*) from auth.users").await, "0");
+    // What has asked, and what is no page of another site.
+    let call = app
+        .request("POST", "/signup")
+        .header("sec-fetch-site", "cross-site");
+    call.body("application/json;charset=UTF-8", body())
+        .send()
+        .await
+        .ok();
+    for (site, email) in [
+        ("same-origin", "bo@example.com"),
+        ("none", "cy@example.com"),
+    ] {
+        let body = json!({"email": email, "password": PASSWORD})
+            .to_string()
+            .into_bytes();
+        let call = app
+            .request("POST", "/signup")
+            .header("sec-fetch-site", site);
+        call.body("text/plain", body).send().await.ok();
+    }
+}

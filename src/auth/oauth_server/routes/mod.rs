@@ -10,7 +10,6 @@ mod token;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -37,7 +36,6 @@ pub(in crate::auth) fn routes(auth: &Auth) -> Router<Auth> {
         .route("/oauth/clients/register", post(clients::register))
         .route("/oauth/consent", get(page::html))
         .route("/oauth/consent.js", get(page::script))
-        .route("/oauth/consent.css", get(page::style))
         .route(
             "/user/oauth/grants",
             get(consent::grants).delete(consent::revoke),
@@ -93,9 +91,7 @@ async fn enabled(State(auth): State<Auth>, request: Request, next: Next) -> Resp
         return next.run(request).await;
     }
     let text = "The OAuth server is not enabled: set AUTH_OAUTH_SERVER_ENABLED";
-    ApiError::from(AuthError::FeatureDisabled(text))
-        .with_status(StatusCode::NOT_FOUND)
-        .into_response()
+    ApiError::from(AuthError::FeatureDisabled(text)).into_response()
 }
 
 /// What is switched off is not there to be discovered.

@@ -1,4 +1,4 @@
-//! The built-in page and its files.
+//! The built-in page and its script.
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -7,6 +7,8 @@ use serde::Deserialize;
 
 use crate::auth::Auth;
 use crate::auth::oauth_server::page;
+use crate::auth::pages::CONSENT_SCRIPT;
+use crate::auth::routes::page::answer;
 use crate::http::{ApiError, Query};
 
 #[derive(Deserialize)]
@@ -21,37 +23,20 @@ pub(super) async fn html(
     let id = which.authorization_id;
     // A NUL is no text to Postgres.
     let id = id.filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()));
-    let (html, is_pending) = page::html(&auth, id.as_deref()).await?;
+    let (page, is_pending) = page::consent(&auth, id.as_deref()).await?;
     let status = if is_pending {
         StatusCode::OK
     } else {
         StatusCode::NOT_FOUND
     };
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, page::CSP),
-        // For browsers that do not know frame-ancestors.
-        (header::X_FRAME_OPTIONS, "DENY"),
-        // The address holds the id of the request.
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    Ok((status, headers, html).into_response())
+    Ok(answer(status, page))
 }
 
 pub(super) async fn script() -> impl IntoResponse {
-    file("text/javascript; charset=utf-8", page::SCRIPT)
-}
-
-pub(super) async fn style() -> impl IntoResponse {
-    file("text/css; charset=utf-8", page::STYLE)
-}
-
-fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
     let headers = [
-        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_TYPE, "text/javascript; charset=utf-8"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CACHE_CONTROL, "public, max-age=300"),
     ];
-    (headers, text)
+    (headers, CONSENT_SCRIPT)
 }

@@ -207,3 +207,21 @@ async fn an_address_waits_for_one_account_at_a_time() {
         .await
         .refused(400, "invalid_credentials");
 }
+
+/// A visitor who gives an address signs in by mail from then on, and the account says so. Fails when `write_providers` is
+/// not called in `change::confirm`.
+#[tokio::test]
+async fn the_providers_of_an_account_are_named_after_a_change() {
+    let flows = Flows::with(&[("auth.anonymous_enabled", "true")]).await;
+    let session = flows.post("/signup", json!({})).await.ok();
+    let access = session.text_at("/access_token");
+    flows.put_user(&access, json!({ "email": BO })).await.ok();
+    let mail = flows.mail_of("email_change", BO).await;
+    let changed = flows.verify_hash("email_change", &mail.token).await.ok();
+    let user = &changed.json()["user"];
+    assert_eq!(user["id"], session.json()["user"]["id"]);
+    assert_eq!(
+        user["app_metadata"],
+        json!({ "provider": "email", "providers": ["email"] })
+    );
+}

@@ -104,7 +104,7 @@ async fn a_second_sign_up_sends_the_mail_again_and_only_the_newest_counts() {
 }
 
 /// An account prepared for a victim is worth nothing once the victim confirms the address. Fails without
-/// `remove_unconfirmed_password` in `sign_up::again`, or in `deliver`.
+/// `unconfirmed::forget` in `sign_up::again`, or in `deliver`.
 #[tokio::test]
 async fn a_password_that_somebody_else_has_set_does_not_survive() {
     for order in 0..4 {
@@ -131,6 +131,102 @@ async fn a_password_that_somebody_else_has_set_does_not_survive() {
             .await
             .refused(400, "invalid_credentials");
     }
+}
+
+/// Attack 26. Whatever else leads into an account that somebody has prepared is gone, too, when its owner confirms the
+/// address. Fails without `unconfirmed::forget` in `sign_up::again`, `deliver` or `verify::confirm` (for the invitation),
+/// and when `auth.forget_credentials` leaves one of the ways in.
+#[tokio::test]
+async fn the_owner_of_an_address_is_alone_in_the_account() {
+    for (way, kind) in [
+        ("signup", "signup"),
+        ("otp", "signup"),
+        ("recover", "recovery"),
+        ("invite", "invite"),
+    ] {
+        let flows = Flows::new().await;
+        let attacker = json!({ "email": ANA, "password": "the attacker's password", "data": { "nick": "ana" } });
+        flows.post("/signup", attacker).await.ok();
+        flows.discard().await;
+        prepare(&flows).await;
+        flows.later();
+        match way {
+            "signup" => flows.sign_up(ANA, PASSWORD).await.ok(),
+            "invite" => flows.admin("/invite", json!({ "email": ANA })).await.ok(),
+            _ => flows
+                .post(&format!("/{way}"), json!({ "email": ANA }))
+                .await
+                .ok(),
+        };
+        let mail = flows.mail().await;
+        let session = flows.verify_code(kind, ANA, &mail.code).await.ok().json();
+        let user = &session["user"];
+        assert_eq!(
+            user["app_metadata"],
+            json!({ "provider": "email", "providers": ["email"] }),
+            "{way}"
+        );
+        assert_eq!(user["identities"].as_array().unwrap().len(), 1, "{way}");
+        assert!(user.get("factors").is_none() && user.get("new_email").is_none());
+        // What is no way in stays: a mail that is asked for twice must not cost the owner it.
+        assert_eq!(user["user_metadata"]["nick"], "ana");
+        let left = "select concat_ws(',', (select count(*) from auth.sessions), (select count(*) from auth.identities)
+                         , (select count(*) from auth.mfa_factors), (select count(*) from auth.webauthn_credentials)
+                         , (select count(*) from auth.flow_state))";
+        assert_eq!(flows.value(left).await, "1,1,0,0,0", "{way}");
+        flows
+            .verify_hash("email_change", "the attacker's link")
+            .await
+            .refused(403, "otp_expired");
+        flows
+            .sign_in(ANA, "the attacker's password")
+            .await
+            .refused(400, "invalid_credentials");
+    }
+}
+
+/// Gives the one account an identity, a session, a second factor, a passkey, a code of a flow and a change of address.
+async fn prepare(flows: &Flows) {
+    let id = flows.value("select id from auth.users").await;
+    let sql = format!(
+        "update auth.users
+            set raw_app_meta_data = '{{\"provider\": \"acme\", \"providers\": [\"email\", \"acme\"]}}'
+              , email_change = 'eve@example.com'
+              , email_change_confirm_status = 1;
+         insert into auth.identities (provider_id, user_id, identity_data, provider)
+         values ('eve', '{id}', '{{\"sub\": \"eve\", \"email\": \"{ANA}\", \"email_verified\": false}}', 'acme');
+         insert into auth.sessions (user_id) values ('{id}');
+         insert into auth.mfa_factors (user_id, factor_type, status) values ('{id}', 'totp', 'verified');
+         insert into auth.webauthn_credentials (user_id, credential_id, credential) values ('{id}', '\\x01', '{{}}');
+         insert into auth.flow_state
+           (user_id, provider_type, authentication_method, redirect_to, created_at, expires_at)
+         values ('{id}', 'acme', 'oauth', 'https://site.example/', now(), '2100-01-01');
+         insert into auth.one_time_tokens
+           (user_id, token_type, relates_to, token_hash, created_at, updated_at, code_expires_at, expires_at)
+         values
+           ('{id}', 'email_change_new', 'eve@example.com', sha256('the attacker''s link'), now(), now(), '2100-01-01', '2100-01-01')"
+    );
+    flows.owner.batch_execute(&sql).await.unwrap();
+}
+
+/// Anybody can ask for a mail, so that alone changes nothing of an account that is in use, confirmed or not. Fails when
+/// `forget_unconfirmed` does not look whether the account can be signed in to.
+#[tokio::test]
+async fn a_stranger_who_asks_for_a_mail_takes_nothing_away() {
+    let flows = Flows::with(&[("auth.require_email_confirmation", "false")]).await;
+    let account = json!({ "email": ANA, "password": PASSWORD });
+    flows.admin("/admin/users", account).await.ok();
+    let session = flows.sign_in(ANA, PASSWORD).await.ok();
+    for path in ["/recover", "/otp", "/magiclink"] {
+        flows.later();
+        flows.post(path, json!({ "email": ANA })).await.ok();
+        flows.settle().await;
+        flows.get_user(&session.text_at("/access_token")).await.ok();
+        flows.sign_in(ANA, PASSWORD).await.ok();
+    }
+    let mail = flows.mail_of("recovery", ANA).await;
+    flows.verify_hash("recovery", &mail.token).await.ok();
+    flows.sign_in(ANA, PASSWORD).await.ok();
 }
 
 #[tokio::test]

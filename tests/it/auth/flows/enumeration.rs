@@ -106,9 +106,10 @@ fn samples() -> usize {
     std::env::var("SB_TEST_SAMPLES").map_or(120, |text| text.parse().unwrap())
 }
 
-/// Attack 39. Known and unknown addresses take turns, so that whatever else the machine does meets both alike. Fails when
-/// the token is issued, or the mail written, before the answer; when a sign-in hashes nothing for an unknown address; when
-/// a sign-up hashes nothing for a known one. `SB_TEST_SAMPLES=1000` looks closer.
+/// Attack 39. Known and unknown addresses come twice each, so that whatever else the machine does meets both alike, and so
+/// that each follows each as often: what the worker does after a known one is felt by the request that comes next, whichever
+/// that is. Fails when the token is issued, or the mail written, before the answer; when a sign-in hashes nothing for an
+/// unknown address; when a sign-up hashes nothing for a known one. `SB_TEST_SAMPLES=1000` looks closer.
 #[tokio::test]
 async fn times_are_alike_for_known_and_unknown_addresses() {
     let settings = [
@@ -132,7 +133,7 @@ async fn times_are_alike_for_known_and_unknown_addresses() {
         let mut times = [Vec::new(), Vec::new()];
         let mut statuses = HashSet::new();
         for round in 0..2 * samples {
-            let which = round % 2;
+            let which = round / 2 % 2;
             let mut body = body.clone();
             // Each sign-up makes the address of the next one known.
             let unknown = format!("nobody{round}@example.com");
@@ -151,7 +152,7 @@ async fn times_are_alike_for_known_and_unknown_addresses() {
         let [known, unknown] = &mut times;
         let distance = distance(known, unknown);
         // Chance alone exceeds two thirds of it in one of a thousand runs.
-        let bound = 2.8 * (2.0 / f64::from(u32::try_from(samples).unwrap())).sqrt();
+        let bound = 2.7 * (2.0 / f64::from(u32::try_from(samples).unwrap())).sqrt();
         assert!(distance < bound, "{path}: {distance}");
     }
     flows.discard().await;

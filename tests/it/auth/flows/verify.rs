@@ -30,7 +30,7 @@ async fn reading_a_link_uses_nothing_up() {
             "{policy}"
         );
         let rest =
-            "form-action 'self' https://site.example; base-uri 'none'; frame-ancestors 'none'";
+            "base-uri 'none'; frame-ancestors 'none'; form-action 'self' https://site.example";
         assert!(policy.ends_with(rest), "{policy}");
         assert!(!page.text().contains("<script"));
     }

@@ -138,7 +138,7 @@ async fn forged_answers_are_refused() {
     let asked = ask(&app).await;
     ana.key.origin = "https://evil.example".parse().unwrap();
     let used = ana.answer(&asked);
-    refuse(&asked, used, 422, FAILED).await;
+    refuse(&asked, used, 400, FAILED).await;
     ana.key.origin = ORIGIN.parse().unwrap();
 
     // Another relying party.
@@ -146,39 +146,39 @@ async fn forged_answers_are_refused() {
     let mut options = asked.body["options"].clone();
     options["rpId"] = json!("evil.example");
     let used = ana.key.get(&options, &ana.credential_id, &ana.user_id);
-    refuse(&asked, used, 422, FAILED).await;
+    refuse(&asked, used, 400, FAILED).await;
 
     // A key that did not ask for a PIN: possession alone is not two factors.
     let asked = ask(&app).await;
     let mut options = asked.body["options"].clone();
     options["userVerification"] = json!("discouraged");
     let used = ana.key.get(&options, &ana.credential_id, &ana.user_id);
-    refuse(&asked, used, 422, FAILED).await;
+    refuse(&asked, used, 400, FAILED).await;
 
     // Somebody else's account with one's own key, and the other way round.
     let asked = ask(&app).await;
     let used = bo
         .key
         .get(&asked.body["options"], &bo.credential_id, &ana.user_id);
-    refuse(&asked, used, 404, "webauthn_credential_not_found").await;
+    refuse(&asked, used, 400, FAILED).await;
     let asked = ask(&app).await;
     let mut used = bo.answer(&asked);
     used["id"] = json!(ana.credential_id);
     used["rawId"] = json!(ana.credential_id);
     let handle = ana.answer(&asked)["response"]["userHandle"].clone();
     used["response"]["userHandle"] = handle;
-    refuse(&asked, used, 422, FAILED).await;
+    refuse(&asked, used, 400, FAILED).await;
 
     // Without saying who.
     let asked = ask(&app).await;
     let mut used = ana.answer(&asked);
     used["response"]["userHandle"] = json!(null);
-    refuse(&asked, used, 422, FAILED).await;
+    refuse(&asked, used, 400, FAILED).await;
 
     // The answer to another question.
     let (asked, another) = (ask(&app).await, ask(&app).await);
     let used = ana.answer(&another);
-    refuse(&asked, used, 422, FAILED).await;
+    refuse(&asked, used, 400, FAILED).await;
 
     assert_eq!(app.value("select count(*) from auth.sessions").await, "2");
     let asked = ask(&app).await;
@@ -202,7 +202,7 @@ async fn a_question_is_for_one_purpose_one_session_and_one_answer() {
         replies.iter().filter(|reply| reply.status == 200).count(),
         1
     );
-    sign_in(&app, &asked, used).await.refused(404, UNKNOWN);
+    sign_in(&app, &asked, used).await.refused(400, UNKNOWN);
 
     // A question of a sign-in for a registration, and the reverse.
     let asked = ask(&app).await;
@@ -210,11 +210,11 @@ async fn a_question_is_for_one_purpose_one_session_and_one_answer() {
     let made = Authenticator::new().create(&to_register.body["options"]);
     register(&app, &access, asked.text("/challenge_id"), made.clone())
         .await
-        .refused(404, UNKNOWN);
+        .refused(400, UNKNOWN);
     let used = ana.answer(&asked);
     sign_in(&app, &to_register, used)
         .await
-        .refused(404, UNKNOWN);
+        .refused(400, UNKNOWN);
 
     // Of another session, and of another user.
     let session = app.sign_in("ana@example.com", PASSWORD).await.ok();
@@ -223,14 +223,14 @@ async fn a_question_is_for_one_purpose_one_session_and_one_answer() {
     for other in [session.access_token(), bo.access_token()] {
         register(&app, other, challenge_id, made.clone())
             .await
-            .refused(404, UNKNOWN);
+            .refused(400, UNKNOWN);
     }
     register(&app, &access, challenge_id, made.clone())
         .await
         .ok();
     register(&app, &access, challenge_id, made)
         .await
-        .refused(404, UNKNOWN);
+        .refused(400, UNKNOWN);
 
     // Too late.
     let asked = ask(&app).await;
@@ -239,11 +239,11 @@ async fn a_question_is_for_one_purpose_one_session_and_one_answer() {
     let used = ana.answer(&asked);
     sign_in(&app, &asked, used)
         .await
-        .refused(422, "webauthn_challenge_expired");
+        .refused(400, "webauthn_challenge_expired");
     let made = Authenticator::new().create(&to_register.body["options"]);
     register(&app, &access, to_register.text("/challenge_id"), made)
         .await
-        .refused(422, "webauthn_challenge_expired");
+        .refused(400, "webauthn_challenge_expired");
 }
 
 /// Attack 38. The library compares with what is stored: fails when neither it nor `sign_count` in `accept` does.
@@ -257,7 +257,7 @@ async fn a_counter_that_does_not_grow_is_refused() {
     sign_in(&app, &two, high).await.ok();
     sign_in(&app, &one, low)
         .await
-        .refused(422, "webauthn_verification_failed");
+        .refused(400, "webauthn_verification_failed");
 }
 
 /// Fails without `sign_count` in `accept`: both answers are checked against the counter from before.
@@ -280,7 +280,7 @@ async fn a_copy_that_answers_at_the_same_time_is_refused() {
     };
     let (first, second, ()) = tokio::join!(sign_in(&app, &two, high), second, released);
     first.ok();
-    second.refused(422, "webauthn_verification_failed");
+    second.refused(400, "webauthn_verification_failed");
 }
 
 /// Attack 38. Fails when a passkey that is known can be stored for somebody else (`on conflict` in `insert`), and when a
@@ -311,9 +311,7 @@ async fn a_passkey_belongs_to_one_account() {
     assert_eq!(app.value(owners).await, ana.user_id);
     let asked = ask(&app).await;
     let used = ana.answer(&asked);
-    sign_in(&app, &asked, used)
-        .await
-        .refused(404, "webauthn_credential_not_found");
+    sign_in(&app, &asked, used).await.refused(400, FAILED);
 }
 
 #[tokio::test]
@@ -348,9 +346,7 @@ async fn passkeys_are_renamed_and_removed_by_their_owner() {
     assert_eq!(claims(next.access_token())["aal"], "aal1");
     let asked = ask(&app).await;
     let used = ana.answer(&asked);
-    sign_in(&app, &asked, used)
-        .await
-        .refused(404, "webauthn_credential_not_found");
+    sign_in(&app, &asked, used).await.refused(400, FAILED);
 }
 
 #[tokio::test]
@@ -395,9 +391,7 @@ async fn banned_and_deleted_users_do_not_come_in_with_passkeys() {
         .ok();
     let asked = ask(&app).await;
     let used = ana.answer(&asked);
-    sign_in(&app, &asked, used)
-        .await
-        .refused(404, "webauthn_credential_not_found");
+    sign_in(&app, &asked, used).await.refused(400, FAILED);
 }
 
 #[tokio::test]
@@ -416,10 +410,10 @@ async fn passkeys_have_a_limit_and_a_switch() {
     app.config.replace(config);
     app.call("POST", options, access, json!({}))
         .await
-        .refused(422, "passkey_disabled");
+        .refused(404, "passkey_disabled");
     app.post("/passkeys/authentication/options", json!({}))
         .await
-        .refused(422, "passkey_disabled");
+        .refused(404, "passkey_disabled");
     let settings = app.request("GET", "/settings").send().await.ok();
     assert_eq!(settings.body["passkeys_enabled"], false);
 }

@@ -60,9 +60,9 @@ async fn a_phone_is_enrolled_and_verified_by_a_code_it_gets() {
     let stored = "select otp_code from auth.mfa_challenges";
     assert!(!app.value(stored).await.contains(&code));
     let wrong = if code == "000000" { "000001" } else { "000000" };
-    app.answer(access, id, asked.text("/id"), wrong)
-        .await
-        .refused(422, "mfa_verification_failed");
+    let refused = app.answer(access, id, asked.text("/id"), wrong).await;
+    refused.refused(422, "mfa_verification_failed");
+    assert_eq!(refused.text("/message"), "Invalid MFA Phone code entered");
     let raised = app.answer(access, id, asked.text("/id"), &code).await.ok();
     let claims = claims(raised.access_token());
     assert_eq!(

@@ -50,9 +50,9 @@ async fn an_app_is_enrolled_and_verified_as_clients_do_it() {
     };
     let wrong = totp.wrong_code(&app);
     let asked = challenge.text("/id");
-    app.answer(access, &totp.id, asked, &wrong)
-        .await
-        .refused(422, "mfa_verification_failed");
+    let refused = app.answer(access, &totp.id, asked, &wrong).await;
+    refused.refused(422, "mfa_verification_failed");
+    assert_eq!(refused.text("/message"), "Invalid TOTP code entered");
     app.advance(7);
     let raised = app
         .answer(access, &totp.id, asked, &totp.code(&app))

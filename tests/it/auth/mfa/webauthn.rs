@@ -307,11 +307,11 @@ async fn a_site_that_is_not_ours_is_told_before_anybody_touches_a_key() {
     app.config.replace(config);
     app.call("POST", &path, session.access_token(), json!({}))
         .await
-        .refused(422, "feature_disabled");
+        .refused(404, "feature_disabled");
     let body = json!({"factor_type": "webauthn"});
     app.call("POST", "/factors", session.access_token(), body)
         .await
-        .refused(422, "feature_disabled");
+        .refused(404, "feature_disabled");
 }
 
 #[tokio::test]

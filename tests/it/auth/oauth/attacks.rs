@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::provider::{Provider, query, s256};
 use super::*;
-use crate::auth::support::{Options, PASSWORD};
+use crate::auth::support::{Options, PASSWORD, service_token};
 
 const VERIFIER: &str = "a verifier that only the application knows, long enough";
 
@@ -400,6 +400,43 @@ async fn an_account_made_with_somebody_elses_address_is_emptied() {
         }
         let reasons = reasons(&app).await;
         assert!(reasons.contains("the account was emptied"), "{reasons}");
+    }
+}
+
+/// Attack 26, the other way round: an identity whose provider vouches for nothing waits in an account until the owner of
+/// the address confirms it by another way than that sign-in. Fails without `unconfirmed::forget` in `verify::confirm`. The
+/// mail of the sign-in itself stands for it, as that of a sign-up stands for its password.
+#[tokio::test]
+async fn an_identity_that_waits_for_its_address_is_gone_when_its_owner_comes() {
+    let confirmation = ("auth.require_email_confirmation", "true");
+    for (kind, stays) in [("magiclink", false), ("invite", false), ("signup", true)] {
+        let (app, provider) = project(&[confirmation]).await;
+        let mut claims = ana(&app);
+        claims["email_verified"] = json!(false);
+        let sign_in = async || {
+            let mut browser = Browser::new(&app);
+            browser
+                .sign_in(&provider, "provider=acme", claims.clone())
+                .await
+        };
+        sign_in().await.refused("provider_email_needs_verification");
+        assert_eq!(counts(&app).await, "1,1,0");
+        let body = json!({"type": kind, "email": "ana@example.com", "password": PASSWORD});
+        let call = app
+            .request("POST", "/admin/generate_link")
+            .bearer(&service_token());
+        let link = call.json(body).send().await.ok();
+        let body = json!({"type": kind, "token_hash": link.text("/hashed_token")});
+        let session = app.post("/verify", body).await.ok();
+        let providers = &session.body["user"]["app_metadata"]["providers"];
+        let landing = sign_in().await;
+        if stays {
+            assert_eq!(*providers, json!(["acme", "email"]));
+            landing.access_token();
+        } else {
+            assert_eq!(*providers, json!(["email"]));
+            landing.refused("provider_email_needs_verification");
+        }
     }
 }
 

@@ -191,7 +191,7 @@ async fn a_signature_that_is_not_the_providers_is_refused() {
     }
     bring(&app, json!({"provider": "nobody", "id_token": good}))
         .await
-        .refused(422, "provider_disabled");
+        .refused(400, "provider_disabled");
     assert_eq!(counts(&app).await, "0,0,0");
     bring(&app, json!({"provider": "acme", "id_token": good}))
         .await

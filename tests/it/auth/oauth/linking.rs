@@ -176,14 +176,14 @@ async fn an_identity_is_linked_used_and_unlinked() {
     };
     unlink(&app, other.access_token(), &find("acme"))
         .await
-        .refused(404, "identity_not_found");
+        .refused(422, "identity_not_found");
     assert_eq!(
         unlink(&app, token, &find("acme")).await.ok().body,
         json!({})
     );
     unlink(&app, token, &find("acme"))
         .await
-        .refused(404, "identity_not_found");
+        .refused(422, "identity_not_found");
     unlink(&app, token, &find("email"))
         .await
         .refused(422, "single_identity_not_deletable");
@@ -357,4 +357,28 @@ async fn an_account_with_a_second_factor_links_in_a_session_that_has_seen_it() {
         .send()
         .await
         .refused(401, "insufficient_aal");
+}
+
+/// Who is signed in must not come to hold an address that nobody has proven: its owner would sign up into that account.
+/// Fails when `replace_address` takes any address of another identity.
+#[tokio::test]
+async fn an_address_that_nobody_has_proven_does_not_come_with_an_identity() {
+    let (app, provider) = project(&[("auth.manual_linking", "true")]).await;
+    let session = app.sign_up("own@example.com").await.ok();
+    let id = session.text("/user/identities/0/identity_id").to_owned();
+    let mut claims = ana(&app);
+    claims["email_verified"] = json!(false);
+    let landing = link(&app, &provider, session.access_token(), "", claims.clone()).await;
+    landing.access_token();
+    unlink(&app, session.access_token(), &id).await.ok();
+    let user = app.get_user(session.access_token()).await.ok().body;
+    assert_eq!(user["email"], "");
+    let owner = app.sign_up("ana@example.com").await.ok();
+    assert_ne!(owner.body["user"]["id"], user["id"]);
+    // The identity still signs in.
+    let landing = Browser::new(&app)
+        .sign_in(&provider, "provider=acme", claims)
+        .await;
+    let again = app.get_user(landing.access_token()).await.ok().body;
+    assert_eq!(again["id"], user["id"]);
 }

@@ -141,5 +141,5 @@ async fn only_named_services_get_tokens() {
     let off = TestApp::new().await;
     let ana = off.sign_up("ana@example.com").await;
     let reply = ask(&off, "?aud=reports", Some(access(&ana))).await;
-    refused(&reply, 422, "feature_disabled");
+    refused(&reply, 404, "feature_disabled");
 }

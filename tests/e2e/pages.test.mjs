@@ -1,0 +1,165 @@
+// The pages that sb itself shows to people, in a real browser: the button behind a mailed link, the page on which
+// somebody consents, and the development inbox.
+import assert from 'node:assert/strict'
+import { createHmac, randomUUID } from 'node:crypto'
+import http from 'node:http'
+import { after, before, test } from 'node:test'
+import { chromium } from 'playwright-core'
+import { good, sharedProject, until } from './harness.mjs'
+
+/** Where a picture of each page goes, to be looked at. */
+const PICTURES = process.env.SB_TEST_PICTURES
+const CHROMIUM = process.env.SB_TEST_CHROMIUM ?? '/usr/bin/chromium'
+const PASSWORD = 'correct horse battery staple'
+
+/** A site of the project's: whatever is asked for, it answers. */
+const site = http.createServer((_, response) => response.end('<title>the site</title>'))
+await new Promise((resolve) => site.listen(0, '127.0.0.1', resolve))
+const SITE = `http://127.0.0.1:${site.address().port}`
+
+const shared = sharedProject({
+  env: { AUTH_OAUTH_SERVER_ENABLED: 'true', AUTH_REQUIRE_EMAIL_CONFIRMATION: 'true', AUTH_MAIL_INTERVAL_SECONDS: '0', SITE_URL: SITE },
+})
+
+let browser
+before(async () => {
+  browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] })
+})
+after(async () => {
+  await browser?.close()
+  site.close()
+})
+
+/** A page of a browser that has never been anywhere. What it complains of fails the test, but for `expected`. */
+async function open(t, url, expected = []) {
+  const context = await browser.newContext({ viewport: { width: 800, height: 600 } })
+  const page = await context.newPage()
+  const complaints = []
+  page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()))
+  page.on('pageerror', (error) => complaints.push(error.message))
+  t.after(async () => {
+    await context.close()
+    assert.deepEqual(complaints, expected)
+  })
+  await page.goto(url)
+  return page
+}
+
+/** What a browser says of an answer that is a refusal. */
+const refusal = (status) => `Failed to load resource: the server responded with a status of ${status}`
+
+async function picture(page, name) {
+  if (PICTURES) await page.screenshot({ path: `${PICTURES}/${name}.png`, fullPage: true })
+}
+
+/** An account that is confirmed, and a client that is signed in to it. */
+async function person() {
+  const email = `ana-${randomUUID()}@example.com`
+  const { auth } = shared().client(shared().status.service_role_key)
+  good(await auth.admin.createUser({ email, password: PASSWORD, email_confirm: true }))
+  const client = shared().client()
+  good(await client.auth.signInWithPassword({ email, password: PASSWORD }))
+  return { client, email }
+}
+
+/** The code of an authenticator app, for a step of thirty seconds (RFC 6238). */
+function code(secret, step) {
+  const bits = [...secret].map((c) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(c).toString(2).padStart(5, '0')).join('')
+  const key = Buffer.from(bits.match(/.{8}/g).map((byte) => parseInt(byte, 2)))
+  const counter = Buffer.alloc(8)
+  counter.writeBigUInt64BE(BigInt(step))
+  const mac = createHmac('sha1', key).update(counter).digest()
+  return String((mac.readUInt32BE(mac[19] & 15) & 0x7fffffff) % 1_000_000).padStart(6, '0')
+}
+
+/** Where an application sends the browser to have somebody consent. */
+async function authorize(name = 'Notes') {
+  const { status } = shared()
+  const { auth } = shared().client(status.service_role_key)
+  const client = good(await auth.admin.oauth.createClient({ client_name: name, redirect_uris: [`${SITE}/callback`] }))
+  const asked = new URLSearchParams({
+    client_id: client.client_id,
+    response_type: 'code',
+    redirect_uri: `${SITE}/callback`,
+    scope: 'openid email offline_access',
+    state: 'a state',
+    code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM',
+    code_challenge_method: 'S256',
+  })
+  return `${status.api_url}/auth/v1/oauth/authorize?${asked}`
+}
+
+async function signIn(page, email, password = PASSWORD) {
+  await page.getByLabel('Email').fill(email)
+  await page.getByLabel('Password').fill(password)
+  await page.getByRole('button', { name: 'Sign in' }).click()
+}
+
+/** What the application is told when the browser comes back to it. */
+async function told(page) {
+  await page.waitForURL(`${SITE}/callback?**`)
+  return new URL(page.url()).searchParams
+}
+
+test('a mailed link shows a button, and the button signs in', async (t) => {
+  const email = `ben-${randomUUID()}@example.com`
+  good(await shared().client().auth.signUp({ email, password: PASSWORD }))
+  const inbox = `${shared().status.api_url}/inbox`
+  const mail = await until('a mail', async () => {
+    const { messages } = await (await fetch(`${inbox}/api/v1/messages`)).json()
+    return messages.find((one) => one.To[0].Address === email)
+  })
+  const page = await open(t, inbox)
+  await picture(page, 'inbox')
+  await page.getByRole('link', { name: mail.Subject }).first().click()
+  const link = page.frameLocator('iframe').getByRole('link', { name: /confirm/i })
+  await link.waitFor()
+  await picture(page, 'inbox-mail')
+  await page.goto(await link.getAttribute('href'))
+  await picture(page, 'confirm')
+  await page.getByRole('button', { name: 'Confirm' }).click()
+  await page.waitForURL(`${SITE}/**`)
+  assert.match(new URL(page.url()).hash, /access_token=/)
+})
+
+test('somebody signs in and allows an application', async (t) => {
+  const { email } = await person()
+  const page = await open(t, await authorize('Notes <b>'), [refusal('400 (Bad Request)')])
+  await picture(page, 'consent-sign-in')
+  assert.equal(await page.getByRole('heading').textContent(), 'Notes <b>')
+  await signIn(page, email, 'not my password')
+  await page.getByRole('alert').waitFor()
+  await picture(page, 'consent-refused')
+  await signIn(page, email)
+  await page.getByText(`You are signed in as ${email}`).waitFor()
+  await picture(page, 'consent')
+  await page.getByRole('button', { name: 'Allow' }).click()
+  const back = await told(page)
+  assert.ok(back.get('code'))
+  assert.equal(back.get('state'), 'a state')
+})
+
+test('somebody with a second factor is asked for it, and denies', async (t) => {
+  const { client, email } = await person()
+  const { mfa } = client.auth
+  const { id, totp } = good(await mfa.enroll({ factorType: 'totp' }))
+  // The code of the step before is good too, so that the one of now is left for the page.
+  const step = Math.floor(Date.now() / 30_000)
+  good(await mfa.challengeAndVerify({ factorId: id, code: code(totp.secret, step - 1) }))
+  const page = await open(t, await authorize())
+  await signIn(page, email)
+  await page.getByLabel('Code').fill(code(totp.secret, step))
+  await picture(page, 'consent-second-factor')
+  await page.getByRole('button', { name: 'Continue' }).click()
+  await page.getByRole('button', { name: 'Deny' }).click()
+  const back = await told(page)
+  assert.equal(back.get('error'), 'access_denied')
+  assert.equal(back.get('code'), null)
+})
+
+test('a request that is over says so', async (t) => {
+  const gone = `${shared().status.api_url}/auth/v1/oauth/consent?authorization_id=gone`
+  const page = await open(t, gone, [refusal('404 (Not Found)')])
+  await picture(page, 'consent-over')
+  assert.equal(await page.getByRole('heading').textContent(), 'This sign-in is over')
+})

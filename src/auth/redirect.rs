@@ -362,8 +362,8 @@ mod tests {
         );
     }
 
-    /// The matrix of open redirects. Each group fails without: the comparison of parts, the check that text and meaning
-    /// agree, the rule for `*`, the list of schemes.
+    /// Attack 23, the matrix of open redirects. Each group fails without: the comparison of parts, the check that text
+    /// and meaning agree, the rule for `*`. Names in front of hosts and the schemes of `NEVER` fit no entry either.
     #[test]
     fn nothing_else_is_ever_the_target() {
         let (strict, lenient) = (config(true), config(false));

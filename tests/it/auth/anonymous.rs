@@ -15,16 +15,21 @@ async fn app() -> App {
 #[tokio::test]
 async fn a_visitor_gets_a_session_without_an_address() {
     let app = app().await;
-    let session = app.post("/signup", json!({"data": {"cart": 3}})).await.ok();
+    let data = json!({"cart": 3, "role": "service_role", "aal": "aal2"});
+    let body = json!({"data": data, "role": "service_role", "aal": "aal2"});
+    let session = app.post("/signup", body).await.ok();
     let user = &session.body["user"];
     assert_eq!(user["is_anonymous"], true);
     assert_eq!(user["identities"], json!([]));
     assert_eq!((&user["email"], &user["phone"]), (&json!(""), &json!("")));
     assert_eq!(user["app_metadata"], json!({}));
-    assert_eq!(user["user_metadata"], json!({"cart": 3}));
+    assert_eq!(user["user_metadata"], data);
     let issued = claims(session.access_token());
     assert_eq!(issued["is_anonymous"], true);
-    assert_eq!(issued["role"], "authenticated");
+    assert_eq!(
+        (&issued["role"], &issued["aal"]),
+        (&json!("authenticated"), &json!("aal1"))
+    );
     assert_eq!(issued["amr"][0]["method"], "anonymous");
     let again = app.refresh(session.refresh_token()).await.ok();
     assert_eq!(again.body["user"]["id"], user["id"]);

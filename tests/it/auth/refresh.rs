@@ -354,7 +354,8 @@ async fn an_exhausted_pool_is_an_obstacle_that_passes() {
     app.refresh(first.refresh_token()).await.ok();
 }
 
-/// Attack 16. Fails when `DbError::is_transient` leaves it out, and clients are told 500.
+/// Attack 16. Fails when the pool hands out connections that have ended, and `DbError::is_transient` does not know
+/// them.
 #[tokio::test]
 async fn a_restarted_database_is_an_obstacle_that_passes() {
     let app = App::new().await;

@@ -138,7 +138,7 @@ async fn incomplete_grants_are_refused() {
 async fn malformed_bodies_are_refused() {
     let app = App::new().await;
     let password = br#"{"email":"ana@example.com","password":"hunter2hunter2""#;
-    let cases: [(&str, Vec<u8>, u16, &str); 6] = [
+    let cases: [(&str, Vec<u8>, u16, &str); 7] = [
         ("application/json", b"{".to_vec(), 400, "bad_json"),
         ("application/json", password.to_vec(), 400, "bad_json"),
         (
@@ -150,6 +150,12 @@ async fn malformed_bodies_are_refused() {
         (
             "application/json",
             b"[1]".to_vec(),
+            400,
+            "validation_failed",
+        ),
+        (
+            "application/json",
+            br#""hunter2hunter2""#.to_vec(),
             400,
             "validation_failed",
         ),

@@ -128,7 +128,7 @@ async fn of_many_uses_at_once_one_succeeds() {
 }
 
 /// Attack 35. Fails when `take_token_by_hash` does not look at the type; and when neither `try_codes` nor the hash of a
-/// code knows what it is for.
+/// code knows its address, or what it is for.
 #[tokio::test]
 async fn no_purpose_stands_for_another() {
     let flows = Flows::new().await;
@@ -149,6 +149,10 @@ async fn no_purpose_stands_for_another() {
         if kind != "recovery" {
             flows
                 .verify_hash(kind, &recovery.token)
+                .await
+                .refused(403, "otp_expired");
+            flows
+                .verify_code(kind, ANA, &recovery.code)
                 .await
                 .refused(403, "otp_expired");
         }

@@ -53,6 +53,8 @@ fn sign_up() -> Operation {
             ErrorCode::UserAlreadyExists,
             ErrorCode::WeakPassword,
             ErrorCode::HookRejected,
+            // User names.
+            ErrorCode::FeatureDisabled,
         ])
 }
 

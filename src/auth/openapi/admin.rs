@@ -36,6 +36,7 @@ pub(super) fn operations() -> Vec<Operation> {
 const SAVING: &[ErrorCode] = &[
     ErrorCode::UserAlreadyExists,
     ErrorCode::EmailExists,
+    ErrorCode::FeatureDisabled,
     ErrorCode::PhoneExists,
     ErrorCode::Conflict,
     ErrorCode::WeakPassword,

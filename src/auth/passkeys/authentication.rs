@@ -90,8 +90,8 @@ async fn open(
         return Err(verification_failed());
     }
     let opened = sign_in::open(auth, tx, user_id, Method::Passkey, client).await?;
-    let user = &opened.user;
-    let is_to_confirm = !user.email.is_empty() && user.email_confirmed_at.is_none();
+    let account = &opened.user;
+    let is_to_confirm = !account.email.is_empty() && account.email_confirmed_at.is_none();
     if is_to_confirm && auth.config().auth.require_email_confirmation {
         return Err(AuthError::EmailNotConfirmed);
     }

@@ -143,6 +143,7 @@ pub(super) fn auth(
         clock,
         config,
         &secret,
+        keys.secrets().clone(),
         context.mail.clone(),
         context.outbound.clone(),
         extensions,

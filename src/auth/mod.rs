@@ -55,6 +55,7 @@ mod secrets;
 mod session;
 mod sessions;
 mod sign_in;
+mod signed;
 mod signup;
 mod stored_hash;
 mod sync_hooks;
@@ -89,6 +90,7 @@ use crate::config::{self, Config};
 use crate::db::{Db, DbError, SqlState};
 use crate::http::Outbound;
 use crate::jobs::Handlers;
+use crate::keys;
 use crate::mail::Mailer;
 use crate::telemetry::Metrics;
 
@@ -128,6 +130,7 @@ struct Inner {
     mac_key: refresh_token::MacKey,
     limits: limits::Limits,
     secrets: secrets::Secrets,
+    signatures: keys::Secrets,
     mailer: Mailer,
     outbound: Outbound,
     oauth: oauth::OAuth,
@@ -138,7 +141,8 @@ struct Inner {
 
 impl Auth {
     /// Builds the service. `secret` authenticates refresh tokens, hides addresses in the tables of the limits and seals
-    /// what second factors are made of; it must be the same on all nodes.
+    /// what second factors are made of; it must be the same on all nodes. `signatures` signs states and links, and is
+    /// changed while nodes run.
     ///
     /// # Errors
     /// [`AuthError::Internal`] when the settings of argon2 or the allow list of redirects cannot be used.
@@ -152,6 +156,7 @@ impl Auth {
         clock: Clock,
         config: config::Handle,
         secret: &[u8; 32],
+        signatures: keys::Secrets,
         mailer: Mailer,
         outbound: Outbound,
         mut extensions: Extensions,
@@ -174,6 +179,7 @@ impl Auth {
             mac_key: refresh_token::MacKey::new(secret),
             limits: limits::Limits::new(secret),
             secrets: secrets::Secrets::new(secret),
+            signatures,
             mailer,
             outbound,
             oauth: oauth::OAuth::default(),
@@ -213,6 +219,10 @@ impl Auth {
 
     fn secrets(&self) -> &secrets::Secrets {
         &self.0.secrets
+    }
+
+    fn signatures(&self) -> &keys::Secrets {
+        &self.0.signatures
     }
 
     /// Sends mails, from within transactions.

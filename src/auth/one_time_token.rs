@@ -1,6 +1,6 @@
 //! One-time tokens: what is sent by mail to prove that somebody reads an address.
 //!
-//! A mail carries two independent secrets. The token in its link is random, 256 bits, and stored as SHA-256. The code
+//! A mail carries two independent secrets. The token in its link is random, 256 bits, signed, and stored as SHA-256. The code
 //! to type has few digits; it is stored as an HMAC that binds it to its row, user, purpose and address, and it is worth
 //! nothing after five tries. Both are one row: using the one ends the other, and a newer mail ends the older. The tries
 //! of one address are counted over all its codes, so that asking for new ones does not give more.
@@ -12,10 +12,11 @@ use uuid::Uuid;
 use super::mail_limits;
 use super::queries::{self, FoundToken, TokenRow};
 use super::secrets::token_hash;
-use super::{Auth, AuthError};
-use crate::clock::{random_bytes, random_token};
+use super::{Auth, AuthError, signed};
+use crate::clock::random_bytes;
 use crate::config;
 use crate::db::Tx;
+use crate::keys::secrets::Family;
 
 /// Tries at one code.
 const MAX_ATTEMPTS: i16 = 5;
@@ -114,14 +115,7 @@ fn seconds(count: u64) -> TimeDelta {
 
 /// The longest any link lives: a flow that one goes on with must not end before.
 pub(super) fn longest_lifetime(settings: &config::Auth) -> TimeDelta {
-    let all = [
-        settings.signup_confirm_token_ttl,
-        settings.magic_link_token_ttl,
-        settings.recover_token_ttl,
-        settings.email_change_token_ttl,
-        Some(settings.otp_ttl),
-    ];
-    seconds(all.into_iter().flatten().max().unwrap_or_default())
+    seconds(settings.longest_link_ttl())
 }
 
 /// A token to issue.
@@ -152,7 +146,7 @@ impl std::fmt::Debug for Issued {
 /// Issues a token; the user's older one for the same purpose is worth nothing from here on.
 ///
 /// # Errors
-/// [`AuthError::Db`].
+/// [`AuthError::Db`], [`AuthError::Internal`].
 pub(super) async fn issue(auth: &Auth, tx: &Tx, new: NewToken<'_>) -> Result<Issued, AuthError> {
     let settings = &auth.config().auth;
     let prefix = if new.flow_id.is_some() {
@@ -160,7 +154,7 @@ pub(super) async fn issue(auth: &Auth, tx: &Tx, new: NewToken<'_>) -> Result<Iss
     } else {
         ""
     };
-    let token = format!("{prefix}{}", random_token::<32>());
+    let token = format!("{prefix}{}", signed::issue(auth, Family::Links)?);
     let code = random_code(settings.otp_length);
     let (id, now) = (Uuid::new_v4(), auth.clock().now());
     let lifetime = new.purpose.lifetime(settings);
@@ -265,7 +259,11 @@ pub(super) async fn use_link(
     purposes: &[Purpose],
     token: &str,
 ) -> Result<Option<Used>, AuthError> {
-    let hash = token_hash(without_prefix(token));
+    let token = without_prefix(token);
+    if !signed::is_ours(auth, Family::Links, token) {
+        return Ok(None);
+    }
+    let hash = token_hash(token);
     let types: Vec<&str> = purposes.iter().map(|purpose| purpose.as_str()).collect();
     let now = auth.clock().now();
     let found = queries::take_token_by_hash(tx, &hash, &types, now).await?;

@@ -255,8 +255,13 @@ async fn change_in(
     if let Some(wanted) = wanted {
         change::begin(auth, tx, id, wanted, client).await?;
     }
-    let user = queries::read_user(tx, id).await?;
-    let user = user.ok_or(AuthError::BearerNotFound)?;
+    // Once more, now that nobody else can change the account: the session may have ended, or a factor been verified,
+    // while the password was hashed.
+    let found = queries::find_user_in(tx, id, bearer.session_id).await?;
+    let (user, session) = live(auth, bearer, found)?;
+    if change.password_hash.is_some() || change.email.is_some() || wanted.is_some() {
+        mfa::require_aal(&user, bearer, session)?;
+    }
     let added = change.user_metadata.0.as_object();
     if added.is_some_and(|members| !members.is_empty()) {
         metadata::check_size(&user.user_metadata)?;

@@ -428,6 +428,20 @@ impl Config {
 #[derive(Debug, Clone, Default)]
 pub struct Handle(Arc<RwLock<Arc<Config>>>);
 
+impl Auth {
+    /// Seconds that the longest-lived of the mailed links is good for.
+    pub fn longest_link_ttl(&self) -> u64 {
+        let all = [
+            self.signup_confirm_token_ttl,
+            self.magic_link_token_ttl,
+            self.recover_token_ttl,
+            self.email_change_token_ttl,
+            Some(self.otp_ttl),
+        ];
+        all.into_iter().flatten().max().unwrap_or_default()
+    }
+}
+
 impl Handle {
     /// Wraps `config`.
     pub fn new(config: Config) -> Self {

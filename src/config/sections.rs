@@ -345,7 +345,7 @@ section! {
         /// Passkeys a user may have.
         [live] passkeys_max: usize = 10, "AUTH_PASSKEYS_MAX";
         /// A sign-in with a passkey counts as two factors (aal2): the authenticator is one, and it has asked for a PIN or a biometric. Supabase counts it as one.
-        [live] passkey_is_aal2: bool = true, "AUTH_PASSKEY_IS_AAL2";
+        [live] passkey_is_aal2: bool = false, "AUTH_PASSKEY_IS_AAL2";
         /// The domain that passkeys and security keys belong to; changing it makes all of them useless. Default: the host of `server.site_url`.
         [live] webauthn_rp_id: Option<String> = None, "AUTH_WEBAUTHN_RP_ID";
         /// What authenticators call the site. Default: the domain.

@@ -95,6 +95,7 @@ async fn verifies(
     let set = KeySet::build(&rows, Vec::new(), master)?;
     let rules = token::Rules {
         audience: Some(""),
+        issuer: None,
         legacy_secret: None,
         now: clock.now().timestamp(),
     };

@@ -262,8 +262,9 @@ impl Keys {
 
     /// The claims of `token`, if it was signed by a key in force, has not expired and was made for us.
     ///
-    /// `exp` is required; `aud`, where there is one, must contain `jwt.aud`. A legacy HS256 token is accepted only
-    /// when `jwt.legacy_secret` is set and its `kid` is none of ours.
+    /// `exp` is required; `aud`, where there is one, must contain `jwt.aud`; what names a user (`sub`) must name this
+    /// service as `iss`. A legacy HS256 token is accepted only when `jwt.legacy_secret` is set and its `kid` is none of
+    /// ours; it was issued elsewhere, and may say so.
     pub fn verify(&self, token: &str) -> Result<Map<String, Value>, TokenError> {
         self.verify_with(&self.set(), token)
     }
@@ -273,6 +274,7 @@ impl Keys {
     pub fn verify_for_anybody(&self, token: &str) -> Result<Map<String, Value>, TokenError> {
         let rules = token::Rules {
             audience: None,
+            issuer: None,
             legacy_secret: None,
             now: self.0.clock.now().timestamp(),
         };
@@ -281,8 +283,10 @@ impl Keys {
 
     fn verify_with(&self, set: &KeySet, token: &str) -> Result<Map<String, Value>, TokenError> {
         let config = self.0.config.current();
+        let issuer = config.issuer();
         let rules = token::Rules {
             audience: Some(&config.jwt.aud),
+            issuer: Some(&issuer),
             legacy_secret: config.jwt.legacy_secret.as_ref(),
             now: self.0.clock.now().timestamp(),
         };

@@ -127,7 +127,10 @@ impl Secrets {
     }
 
     /// Reads them anew. One that was sealed with another master key is left out, which the log says.
-    pub(super) async fn load(
+    ///
+    /// # Errors
+    /// The database's; the secrets stay as they were.
+    pub async fn load(
         &self,
         connection: &SystemConnection,
         master: &MasterKey,
@@ -162,7 +165,10 @@ fn aad(family: Family, kid: &str) -> Vec<u8> {
 }
 
 /// Makes sure that every family has a secret that signs.
-pub(super) async fn init(
+///
+/// # Errors
+/// The database's.
+pub async fn init(
     connection: &Connection,
     master: &MasterKey,
     now: DateTime<Utc>,
@@ -246,22 +252,21 @@ pub async fn activate(
     .await
 }
 
-/// Revokes and wipes former secrets that ceased to sign `jwt.rotation_grace_seconds` and a day ago, which is longer than
-/// what they sign is good for; at once when `force` says so. Returns family and id of each.
+/// Revokes and wipes former secrets once nothing that they have signed is good any more, and `jwt.rotation_grace_seconds`
+/// beyond that, but not within a day; at once when `force` says so. Returns family and id of each.
 pub async fn prune(
     connection: &Connection,
     family: Option<Family>,
     (config, force): (&Config, bool),
     clock: &Clock,
 ) -> Result<Vec<(String, String)>, KeysError> {
-    const LONGEST_USE: TimeDelta = TimeDelta::days(1);
-    let grace = i64::try_from(config.jwt.rotation_grace_seconds).unwrap_or(i64::MAX);
-    let grace = TimeDelta::try_seconds(grace).unwrap_or(TimeDelta::MAX);
-    let before = if force {
-        Some(clock.now())
-    } else {
-        let limit = clock.now().checked_sub_signed(LONGEST_USE);
-        limit.and_then(|limit| limit.checked_sub_signed(grace))
+    const SHORTEST_GRACE: u64 = 86_400;
+    let longest_use = config.auth.longest_link_ttl().max(SHORTEST_GRACE);
+    let grace = longest_use.saturating_add(config.jwt.rotation_grace_seconds);
+    let grace = i64::try_from(grace).ok().and_then(TimeDelta::try_seconds);
+    let before = match grace {
+        _ if force => Some(clock.now()),
+        grace => grace.and_then(|grace| clock.now().checked_sub_signed(grace)),
     };
     let Some(before) = before else {
         return Ok(Vec::new());

@@ -24,6 +24,8 @@ const MAX_EXPIRY: f64 = 253_402_300_799.0;
 pub(super) struct Rules<'a> {
     /// `None` leaves it to the caller to look whom the token is for.
     pub audience: Option<&'a str>,
+    /// Who must have issued a user's token. `None` leaves that to the caller.
+    pub issuer: Option<&'a str>,
     pub legacy_secret: Option<&'a Secret>,
     /// Seconds since 1970.
     pub now: i64,
@@ -68,6 +70,11 @@ pub enum TokenError {
         "invalid JWT: unable to parse or verify signature, token has invalid claims: token has invalid audience"
     )]
     Audience,
+    /// It names a user, and somebody else has issued it.
+    #[error(
+        "invalid JWT: unable to parse or verify signature, token has invalid claims: token has invalid issuer"
+    )]
+    Issuer,
 }
 
 impl TokenError {
@@ -101,11 +108,14 @@ pub(super) fn verify(
         return Err(SEGMENTS);
     }
     let header: Header = read(header, "could not JSON decode header")?;
-    check_signature(keys, &header, message, signature, rules.legacy_secret)?;
+    let signer = check_signature(keys, &header, message, signature, rules.legacy_secret)?;
     let claims: Map<String, Value> = read(payload, "could not JSON decode claim")?;
     check_times(&claims, rules.now)?;
     if let Some(ours) = rules.audience {
         check_audience(&claims, ours)?;
+    }
+    if let (Some(ours), SignedBy::Key) = (rules.issuer, signer) {
+        check_issuer(&claims, ours)?;
     }
     Ok(claims)
 }
@@ -123,16 +133,22 @@ fn read<T: serde::de::DeserializeOwned>(
         .ok_or(TokenError::Malformed(problem))
 }
 
+/// What a signature was made with.
+enum SignedBy {
+    Key,
+    LegacySecret,
+}
+
 fn check_signature(
     keys: &KeySet,
     header: &Header,
     message: &str,
     signature: &str,
     legacy_secret: Option<&Secret>,
-) -> Result<(), TokenError> {
+) -> Result<SignedBy, TokenError> {
     let known = header.kid.as_deref().and_then(|kid| keys.key(kid));
     let legacy;
-    let (key, algorithm) = match (known, legacy_secret) {
+    let (key, algorithm, signer) = match (known, legacy_secret) {
         (Some(known), _) => {
             if header.alg != known.algorithm.as_str() {
                 return Err(TokenError::Algorithm);
@@ -140,18 +156,18 @@ fn check_signature(
             if !known.verifies {
                 return Err(TokenError::UnknownKey);
             }
-            (&known.key, jws(known.algorithm))
+            (&known.key, jws(known.algorithm), SignedBy::Key)
         }
         // Projects that come from elsewhere: a shared secret, and only when one is configured.
         (None, Some(secret)) if header.alg == "HS256" => {
             legacy = DecodingKey::from_secret(secret.expose().as_bytes());
-            (&legacy, JwsAlgorithm::HS256)
+            (&legacy, JwsAlgorithm::HS256, SignedBy::LegacySecret)
         }
         (None, _) if !ACCEPTED.contains(&header.alg.as_str()) => return Err(TokenError::Algorithm),
         (None, _) => return Err(TokenError::UnknownKey),
     };
     match jsonwebtoken::crypto::verify(signature, message.as_bytes(), key, algorithm) {
-        Ok(true) => Ok(()),
+        Ok(true) => Ok(signer),
         Ok(false) | Err(_) => Err(TokenError::Signature),
     }
 }
@@ -202,5 +218,16 @@ fn check_audience(claims: &Map<String, Value>, ours: &str) -> Result<(), TokenEr
         Ok(())
     } else {
         Err(TokenError::Audience)
+    }
+}
+
+/// A key can be shared with another service, and it signs more than access tokens: who a user is, is ours alone to say.
+/// API keys and role tokens name no user, and may have been issued under another address of the project.
+fn check_issuer(claims: &Map<String, Value>, ours: &str) -> Result<(), TokenError> {
+    let issuer = claims.get("iss").and_then(Value::as_str);
+    if !claims.contains_key("sub") || issuer == Some(ours) {
+        Ok(())
+    } else {
+        Err(TokenError::Issuer)
     }
 }

@@ -124,7 +124,7 @@ test('a passkey is registered, signs in, is renamed and removed', async () => {
   const answer = { challengeId: question.challenge_id, credential: device.get(question.options) }
   const { session } = good(await visitor.auth.passkey.verifyAuthentication(answer))
   assert.equal(session.user.id, id)
-  assert.equal(good(await visitor.auth.mfa.getAuthenticatorAssuranceLevel()).currentLevel, 'aal2')
+  assert.equal(good(await visitor.auth.mfa.getAuthenticatorAssuranceLevel()).currentLevel, 'aal1')
   refused(await client(project).auth.passkey.verifyAuthentication(answer), { code: 'webauthn_challenge_not_found' })
 
   const admin = project.client(project.status.secret_key).auth.admin.passkey

@@ -7,12 +7,14 @@ use crate::auth::model::{Client, TokenResponse};
 use crate::auth::one_time_token::Purpose;
 use crate::auth::sign_in;
 use crate::auth::user::{self, Bearer, UserUpdate};
-use crate::auth::{Auth, AuthError, password_rules};
+use crate::auth::{Auth, AuthError, mfa, password_rules};
 
 /// Signs in with the code and sets the password. The password is looked at first, so that a weak one uses nothing up.
+/// Nor does the code of an account with a second factor: at `POST /verify` it gives the session in which the factor is
+/// verified before the password is set.
 ///
 /// # Errors
-/// [`AuthError::WeakPassword`], those of [`verify::prove`] and of [`user::update`].
+/// [`AuthError::WeakPassword`], `insufficient_aal`, those of [`verify::prove`] and of [`user::update`].
 pub(in crate::auth) async fn recover(
     auth: &Auth,
     input: &Verification,
@@ -24,7 +26,14 @@ pub(in crate::auth) async fn recover(
     limits::count(auth, Limited::Recover, origin).await?;
     password_rules::check(auth, new_password, &[email.as_str()]).await?;
     let proof = Proof::Code(&email, &input.code);
-    let proven = verify::prove(auth, &[Purpose::Recovery], proof, client).await?;
+    let proven = verify::prove_if(
+        auth,
+        &[Purpose::Recovery],
+        proof,
+        client,
+        mfa::require_unprotected,
+    );
+    let proven = proven.await?;
     let Proven::Session(mut opened) = proven else {
         return Err(AuthError::Internal("a recovery gave no session".to_owned()));
     };

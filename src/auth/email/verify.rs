@@ -76,6 +76,20 @@ pub(in crate::auth) async fn prove(
     proof: Proof<'_>,
     client: &Client,
 ) -> Result<Proven, AuthError> {
+    prove_if(auth, purposes, proof, client, |_| Ok(())).await
+}
+
+/// The same, if `admits` has nothing against whom it would sign in; else the proof can be used again.
+///
+/// # Errors
+/// Those of [`prove`] and of `admits`.
+pub(super) async fn prove_if(
+    auth: &Auth,
+    purposes: &[Purpose],
+    proof: Proof<'_>,
+    client: &Client,
+    admits: impl Fn(&User) -> Result<(), AuthError>,
+) -> Result<Proven, AuthError> {
     let tx = auth.db().auth().begin().await?;
     let proven = async {
         let used = match proof {
@@ -92,7 +106,11 @@ pub(in crate::auth) async fn prove(
             log_failure(auth, &tx, proof, client).await?;
             return Ok(None);
         };
-        act(auth, &tx, used, proof, client).await.map(Some)
+        let proven = act(auth, &tx, used, proof, client).await?;
+        if let Proven::Session(opened) = &proven {
+            admits(&opened.user)?;
+        }
+        Ok::<_, AuthError>(Some(proven))
     };
     let proven = proven.await;
     tx.finish(proven).await?.ok_or(EXPIRED)

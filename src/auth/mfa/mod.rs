@@ -58,6 +58,18 @@ pub(super) fn require_aal(
     }
 }
 
+/// The same where there is no session yet, which can have verified nothing.
+///
+/// # Errors
+/// 401 `insufficient_aal`.
+pub(super) fn require_unprotected(user: &User) -> Result<(), AuthError> {
+    if is_protected(user) {
+        Err(insufficient_aal())
+    } else {
+        Ok(())
+    }
+}
+
 fn is_protected(user: &User) -> bool {
     user.factors.iter().any(Factor::is_verified)
 }

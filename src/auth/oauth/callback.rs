@@ -16,9 +16,10 @@ use crate::auth::queries::oauth as queries;
 use crate::auth::queries::{self as shared, FoundFlow};
 use crate::auth::secrets::token_hash;
 use crate::auth::sign_in::{self, Method, Opened};
-use crate::auth::{Auth, AuthError, redirect};
+use crate::auth::{Auth, AuthError, redirect, signed};
 use crate::error::ErrorCode;
 use crate::http::ApiError;
+use crate::keys::secrets::Family;
 
 /// What a provider sends, through the browser.
 #[derive(Debug, Clone, Default, serde::Deserialize)]
@@ -124,7 +125,7 @@ async fn take(
     (browser, path_provider): (Option<&Browser>, Option<&str>),
 ) -> Result<(FoundFlow, Url), AuthError> {
     let state = answer.state.as_deref().unwrap_or_default();
-    if state.is_empty() || state.len() > 200 {
+    if state.len() > 200 || !signed::is_ours(auth, Family::OauthState, state) {
         return Err(BAD_STATE);
     }
     let tx = auth.db().auth().begin().await?;

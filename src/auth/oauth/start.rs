@@ -1,6 +1,6 @@
 //! The way to a provider.
 //!
-//! What the answer must fit is kept here, in `auth.flow_state`: the state as a hash, our own code verifier and nonce sealed,
+//! What the answer must fit is kept here, in `auth.flow_state`: the signed state as a hash, our own code verifier and nonce sealed,
 //! and which browser it began in. The browser has a cookie for that; nobody can be signed in by somebody else's answer.
 
 use axum::http::HeaderMap;
@@ -18,10 +18,11 @@ use crate::auth::limits::{self, Limited, Origin};
 use crate::auth::queries::oauth as queries;
 use crate::auth::secrets::token_hash;
 use crate::auth::sign_in::Method;
-use crate::auth::{Auth, AuthError, redirect};
+use crate::auth::{Auth, AuthError, redirect, signed};
 use crate::clock::random_token;
 use crate::config::Config;
 use crate::error::ErrorCode;
+use crate::keys::secrets::Family;
 
 /// How long a user may take at the provider.
 const LIFETIME: TimeDelta = TimeDelta::minutes(5);
@@ -232,6 +233,9 @@ pub(super) async fn resume(
     state: &str,
     browser: &Browser,
 ) -> Result<String, AuthError> {
+    if !signed::is_ours(auth, Family::OauthState, state) {
+        return Err(BAD_STATE);
+    }
     let now = auth.clock().now();
     let hashes = (token_hash(state), browser.hash());
     let bound = {
@@ -275,7 +279,8 @@ async fn prepare(auth: &Auth, start: &Start) -> Result<Ready, AuthError> {
     )?;
     let redirect_to = redirect::target(&config, start.redirect_to.as_deref())?;
     let (pkce, verifier) = PkceCodeChallenge::new_random_sha256();
-    let (state, nonce) = (random_token::<32>(), random_token::<32>());
+    let state = signed::issue(auth, Family::OauthState)?;
+    let nonce = random_token::<32>();
     let redirect_uri = provider.redirect_uri(&config);
     let client = client::find(auth, &provider, &redirect_uri).await?;
     let url = provider_url(&client, start, &provider, (&state, &nonce, pkce));

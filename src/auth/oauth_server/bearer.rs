@@ -90,7 +90,7 @@ impl ClientToken {
         })
     }
 
-    /// The same for an endpoint that a client calls.
+    /// The same for what a client may know here. A token for a resource elsewhere is in that resource's hands too.
     ///
     /// # Errors
     /// [`OAuthError::BearerToken`].
@@ -98,6 +98,7 @@ impl ClientToken {
         let refused = OAuthError::BearerToken("This needs an access token of an OAuth client");
         token
             .and_then(|token| Self::read(auth, token))
+            .filter(|token| is_for(&token.claims, &auth.config().jwt.aud))
             .ok_or(refused)
     }
 

@@ -43,7 +43,7 @@ pub(super) async fn options(auth: &Auth, origin: Origin) -> Result<Challenge, Au
 ///
 /// # Errors
 /// Those of [`options`]; `webauthn_challenge_not_found`, `webauthn_challenge_expired`,
-/// `webauthn_verification_failed`; [`AuthError::UserBanned`], [`AuthError::Invalid`].
+/// `webauthn_verification_failed`; [`AuthError::UserBanned`], [`AuthError::EmailNotConfirmed`], [`AuthError::Invalid`].
 pub(super) async fn verify(
     auth: &Auth,
     (challenge_id, answer): (Uuid, Value),
@@ -90,6 +90,11 @@ async fn open(
         return Err(verification_failed());
     }
     let opened = sign_in::open(auth, tx, user_id, Method::Passkey, client).await?;
+    let account = &opened.user;
+    let is_to_confirm = !account.email.is_empty() && account.email_confirmed_at.is_none();
+    if is_to_confirm && auth.config().auth.require_email_confirmation {
+        return Err(AuthError::EmailNotConfirmed);
+    }
     queries::mfa::tie_session(tx, opened.session.id, id).await?;
     Ok(opened)
 }

@@ -1,8 +1,8 @@
 //! Passkeys: signing in with what an authenticator keeps, without a password or a name.
 //!
 //! An authenticator keeps a key per site and account, offers it by itself, and signs only after it has verified its
-//! user (PIN or biometric). That is two factors in one, so the session is at `aal2` unless a setting says otherwise. A
-//! challenge is good for one purpose, once; what answers are checked against never leaves the server.
+//! user (PIN or biometric). A sign-in is at `aal1` all the same, as at Supabase, unless a setting counts it as two factors.
+//! A challenge is good for one purpose, once; what answers are checked against never leaves the server.
 
 mod authentication;
 mod manage;

@@ -262,6 +262,32 @@ fn an_audience_that_is_named_must_be_ours() {
     }
 }
 
+/// Attack 8. Leave `check_issuer` out and this fails.
+#[test]
+fn a_users_token_is_issued_by_us() {
+    let keys = keys();
+    for iss in [
+        json!(null),
+        json!("https://evil.example/auth/v1"),
+        json!(format!("{}/", Config::default().issuer())),
+        json!([Config::default().issuer()]),
+        json!(""),
+    ] {
+        let token = rsa_token(&json!({ "iss": iss }));
+        assert_eq!(keys.verify(&token), Err(TokenError::Issuer), "{iss}");
+        assert_eq!(keys.caller(&token), Err(TokenError::Issuer), "{iss}");
+        // An API key, from whenever the project had another address.
+        let key = rsa_token(&json!({ "iss": iss, "sub": null, "role": "service_role" }));
+        assert_eq!(keys.verify(&key).unwrap()["role"], "service_role", "{iss}");
+    }
+    let migrating = keys_with(usual_set(), |config| {
+        config.jwt.legacy_secret = Some(Secret::new(LEGACY));
+    });
+    let theirs = claims(&json!({ "iss": "https://ref.supabase.example/auth/v1" }));
+    let legacy = hmac_signed(LEGACY.as_bytes(), &json!({ "alg": "HS256" }), &theirs);
+    assert!(migrating.0.verify(&legacy).is_ok());
+}
+
 #[test]
 fn nothing_can_be_changed_after_signing() {
     let keys = keys();

@@ -71,6 +71,7 @@ fn keys() -> Keys {
 
 fn claims(change: &Value) -> Value {
     let mut claims = json!({
+        "iss": Config::default().issuer(),
         "sub": "5f6f3e0a-6d2c-4c1f-9d0b-2f9f5a4b7c11",
         "role": "authenticated",
         "aud": "authenticated",

@@ -22,6 +22,7 @@ mod refresh;
 mod revocation;
 mod sessions;
 mod shapes;
+mod signed;
 mod signup;
 mod support;
 mod token;

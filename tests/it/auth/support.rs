@@ -19,7 +19,7 @@ use sb::http::{
     ApiError, Authenticate, Outbound, authenticate::Credentials, middleware, server::Peer,
 };
 use sb::jobs::Jobs;
-use sb::keys::MasterKey;
+use sb::keys::{MasterKey, secrets};
 use sb::lifecycle::Lifecycle;
 use sb::mail::Mailer;
 use sb::net::Network;
@@ -113,20 +113,30 @@ impl App {
         });
         let metrics = Metrics::default();
         let lifecycle = Lifecycle::new();
+        let master = MasterKey::from_secret(&Secret::new(crate::support::MASTER_KEY)).unwrap();
         let listener = Listener::start(owner.clone(), &lifecycle);
         let mailer = Mailer::new(
             Jobs::new(db.clone(), listener, &lifecycle),
             db.clone(),
-            &MasterKey::from_secret(&Secret::new(crate::support::MASTER_KEY)).unwrap(),
+            &master,
             clock.clone(),
             config.clone(),
         );
+        let as_owner = Connection::open(&owner).await.unwrap();
+        secrets::init(&as_owner, &master, clock.now())
+            .await
+            .unwrap();
+        let signatures = sb::keys::Secrets::default();
+        let connection = db.auth().connection().await.unwrap();
+        signatures.load(&connection, &master).await.unwrap();
+        drop(connection);
         let auth = Auth::new(
             db.clone(),
             issuer(),
             clock.clone(),
             config.clone(),
             &[7; 32],
+            signatures,
             mailer,
             options
                 .outbound
@@ -139,7 +149,7 @@ impl App {
         let authenticate = Authenticate(Arc::new(authenticate));
         Self {
             router: middleware::wrap(router, &config, &metrics, authenticate),
-            owner: Connection::open(&owner).await.unwrap(),
+            owner: as_owner,
             auth,
             db,
             clock,

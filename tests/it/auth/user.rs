@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use super::support::{App, PASSWORD, claims, token};
+use super::support::{App, PASSWORD, claims, service_token, token};
 use crate::support::TestApp;
 
 #[tokio::test]
@@ -275,4 +275,31 @@ async fn metadata_cannot_grow_without_end() {
     app.put_user(token, json!({"data": {"a": null, "b": large}}))
         .await
         .ok();
+}
+
+/// A session that ends while a password is hashed sets none. Read the user in `change_in` without its session, and this
+/// fails: who had made an account for somebody else's address would keep a way in.
+#[tokio::test]
+async fn a_change_by_a_session_that_has_just_ended_is_none() {
+    let app = App::new().await;
+    let body = json!({"email": "ana@example.com", "email_confirm": true});
+    app.admin("POST", "", body).await.ok();
+    let body = json!({"type": "magiclink", "email": "ana@example.com"});
+    let call = app.request("POST", "/admin/generate_link");
+    let made = call.bearer(&service_token()).json(body).send().await.ok();
+    let body = json!({"type": "magiclink", "token_hash": made.text("/hashed_token")});
+    let session = app.post("/verify", body).await.ok();
+    app.owner
+        .batch_execute("begin; update auth.users set updated_at = now(); delete from auth.sessions")
+        .await
+        .unwrap();
+    let ended = async {
+        app.wait_for_blocked(1).await;
+        app.owner.batch_execute("commit").await.unwrap();
+    };
+    let change = app.put_user(session.access_token(), json!({"password": PASSWORD}));
+    let (reply, ()) = tokio::join!(change, ended);
+    reply.refused(403, "session_not_found");
+    let stored = "select encrypted_password is null from auth.users";
+    assert_eq!(app.value(stored).await, "true");
 }

@@ -10,6 +10,7 @@ mod init;
 mod jobs;
 mod lifecycle;
 mod mail;
+mod passwords;
 mod settings;
 mod test;
 mod up;

@@ -136,6 +136,12 @@ impl TestApp {
         .await
     }
 
+    /// Another node on the same database, with the same clock.
+    pub(crate) async fn another_node(&self, settings: &[(&str, &str)]) -> Self {
+        let (target, clock) = (self.target.clone(), self.clock.clone());
+        Self::start(sb::App::new(), target, clock, settings).await
+    }
+
     async fn start(app: sb::App, target: Target, clock: Clock, settings: &[(&str, &str)]) -> Self {
         let config = config(&super::cluster::url_of(&target), settings);
         let running = app

@@ -91,7 +91,7 @@ async fn a_passkey_signs_in_without_a_name_or_a_password() {
     let session = sign_in(&app, &asked, used).await.ok();
     assert_eq!(session.text("/user/email"), "bo@example.com");
     let claims = claims(session.access_token());
-    assert_eq!(claims["aal"], "aal2");
+    assert_eq!(claims["aal"], "aal1");
     assert_eq!(
         claims["amr"],
         json!([{"method": "passkey", "timestamp": app.clock.now().timestamp()}])
@@ -114,13 +114,13 @@ async fn a_passkey_signs_in_without_a_name_or_a_password() {
 }
 
 #[tokio::test]
-async fn a_passkey_can_count_as_one_factor() {
-    let app = App::with_settings(&[("auth.passkey_is_aal2", "false")]).await;
+async fn a_passkey_can_count_as_two_factors() {
+    let app = App::with_settings(&[("auth.passkey_is_aal2", "true")]).await;
     let mut owner = owner(&app, "ana@example.com").await;
     let asked = ask(&app).await;
     let used = owner.answer(&asked);
     let session = sign_in(&app, &asked, used).await.ok();
-    assert_eq!(claims(session.access_token())["aal"], "aal1");
+    assert_eq!(claims(session.access_token())["aal"], "aal2");
 }
 
 /// Attack 38 for passkeys; each line is one check of the library, or of ours around it. Take the user out of
@@ -461,4 +461,21 @@ async fn answers_of_the_wrong_form_are_told() {
                 .refused(400, "validation_failed");
         }
     }
+}
+
+/// As with a password. Remove the look at `email_confirmed_at` in `authentication::open` and this fails.
+#[tokio::test]
+async fn a_passkey_does_not_stand_for_an_address_that_is_to_be_confirmed() {
+    let app = App::new().await;
+    let mut owner = owner(&app, "ana@example.com").await;
+    let mut config = (*app.config.current()).clone();
+    config.auth.require_email_confirmation = true;
+    app.config.replace(config);
+    let sql = "update auth.users set email_confirmed_at = null";
+    app.owner.batch_execute(sql).await.unwrap();
+    let asked = ask(&app).await;
+    let used = owner.answer(&asked);
+    sign_in(&app, &asked, used)
+        .await
+        .refused(400, "email_not_confirmed");
 }

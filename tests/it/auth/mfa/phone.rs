@@ -138,6 +138,25 @@ async fn phones_need_a_setting_a_sender_and_a_number() {
     enroll(&plain, session.access_token())
         .await
         .refused(422, "mfa_phone_enroll_not_enabled");
+    // As it is when nobody sets anything.
+    let (app, _) = app_with_phones().await;
+    let mut config = (*app.config.current()).clone();
+    config.auth.mfa_phone_enroll_enabled =
+        sb::config::Config::default().auth.mfa_phone_enroll_enabled;
+    app.config.replace(config.clone());
+    let session = app.sign_up("ana@example.com").await.ok();
+    enroll(&app, session.access_token())
+        .await
+        .refused(422, "mfa_phone_enroll_not_enabled");
+    // Enrolled before, and switched off since.
+    config.auth.mfa_phone_enroll_enabled = true;
+    app.config.replace(config.clone());
+    let enrolled = enroll(&app, session.access_token()).await.ok();
+    config.auth.mfa_phone_verify_enabled = false;
+    app.config.replace(config);
+    challenge(&app, session.access_token(), enrolled.text("/id"))
+        .await
+        .refused(422, "mfa_phone_verify_not_enabled");
 }
 
 /// Fails without `check_mfa_attempt` in `verify::conclude`.

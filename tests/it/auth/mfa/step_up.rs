@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::support::Authenticator;
-use crate::auth::support::{App, PASSWORD, claims, token};
+use crate::auth::support::{App, PASSWORD, claims, service_token, token};
 
 /// What changes how a user signs in, or shows it.
 fn protected(factor_id: &str) -> Vec<(&'static str, String, Value)> {
@@ -170,4 +170,34 @@ async fn a_factor_that_somebody_else_began_never_protects_the_account() {
     app.call("POST", &path, again.access_token(), json!({}))
         .await
         .refused(401, "insufficient_aal");
+}
+
+/// A recovery is one factor. Fails without `require_unprotected` in `recover`: the code would be used up by a request that
+/// changes nothing.
+#[tokio::test]
+async fn a_password_is_recovered_with_the_second_factor() {
+    const NEW: &str = "another long password";
+    let app = App::with_settings(&[("auth.require_current_password", "true")]).await;
+    let (_, totp) = app.with_totp("ana@example.com").await;
+    let body = json!({"type": "recovery", "email": "ana@example.com"});
+    let call = app.request("POST", "/admin/generate_link");
+    let made = call.bearer(&service_token()).json(body).send().await.ok();
+    let code = made.text("/email_otp");
+    let body = json!({"email": "ana@example.com", "token": code, "password": NEW});
+    app.post("/recover/verify", body)
+        .await
+        .refused(401, "insufficient_aal");
+    let sessions = "select count(*) from auth.sessions";
+    assert_eq!(app.value(sessions).await, "1");
+
+    let body = json!({"type": "recovery", "email": "ana@example.com", "token": code});
+    let session = app.post("/verify", body).await.ok();
+    assert_eq!(claims(session.access_token())["aal"], "aal1");
+    let change = json!({"password": NEW});
+    app.put_user(session.access_token(), change.clone())
+        .await
+        .refused(401, "insufficient_aal");
+    let raised = app.verify(session.access_token(), &totp).await.ok();
+    app.put_user(raised.access_token(), change).await.ok();
+    app.sign_in("ana@example.com", NEW).await.ok();
 }

@@ -340,7 +340,9 @@ async fn a_token_is_for_the_resource_that_was_asked_for() {
         .await
         .json();
     assert_eq!(claims(access(&next))["aud"], "https://mcp.example/v1");
-    // It opens nothing here.
+    // It opens nothing here, and tells nothing to whom it is shown there. Remove `is_for` in `ClientToken::require` and
+    // this fails.
+    assert_eq!(provider.userinfo(access(&next)).await.status, 401);
     let asked = provider.app.get("/jobs/v1/jobs", Some(access(&next))).await;
     refused(&asked, 403, "bad_jwt");
 
@@ -350,6 +352,7 @@ async fn a_token_is_for_the_resource_that_was_asked_for() {
         claims(access(&tokens))["aud"],
         json!(["authenticated", here])
     );
+    assert_eq!(provider.userinfo(access(&tokens)).await.status, 200);
 
     let code = provider.code(&client, &ana, &elsewhere).await;
     let fields = [

@@ -119,7 +119,6 @@ async fn postgrest_follows_a_new_password_while_it_serves() {
         })
         .await;
         let answers = readers.make_progress();
-        println!("{} answers", answers.len());
         assert!(answers.iter().all(|status| *status == 200), "{answers:?}");
     }
     readers.stop();

@@ -162,7 +162,7 @@ async fn times_are_alike_for_known_and_unknown_addresses() {
         // Chance alone exceeds two thirds of it in one of a thousand runs.
         let by_chance = 2.7 * (2.0 / f64::from(u32::try_from(samples).unwrap())).sqrt();
         let bound = if REACH_THE_DATABASE.contains(&path) {
-            0.8
+            0.7
         } else {
             by_chance
         };

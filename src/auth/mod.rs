@@ -27,6 +27,7 @@ mod claims;
 mod duration;
 mod email;
 mod error;
+mod evenly;
 mod flow;
 mod hooks;
 mod import;

@@ -13,7 +13,7 @@ use super::queries::{self, Credentials, Device, RefreshLimits, Refreshed, SignIn
 use super::sync_hooks::{self, PasswordAttempt};
 use super::user::Bearer;
 use super::username::Username;
-use super::{Auth, AuthError, password_rules, token};
+use super::{Auth, AuthError, evenly, password_rules, token};
 use crate::config;
 use crate::db::{DbError, SqlState};
 use crate::hooks::Event;
@@ -48,8 +48,8 @@ pub(super) async fn sign_in_with_password(
 ) -> Result<TokenResponse, AuthError> {
     let name = Name::parse(&grant, auth.config().auth.usernames_enabled)?;
     let provider = name.provider();
-    let (account, checked_hash, attempt) =
-        check_credentials(auth, &name, &grant.password, client, origin).await?;
+    let checked = check_credentials(auth, &name, &grant.password, client, origin);
+    let (account, checked_hash, attempt) = evenly::refusals(checked).await?;
     let checked_hash = renew_hash(auth, account.user_id, &grant.password, checked_hash).await?;
     let now = auth.clock().now();
     let session = token::new_session("password", now);

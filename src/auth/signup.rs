@@ -13,7 +13,7 @@ use super::metadata::MetadataPatch;
 use super::model::{Client, Identity, Session, TokenResponse, User};
 use super::queries::{self, Credentials, NewUser};
 use super::username::{self, Username};
-use super::{Auth, AuthError, anonymous, mail_limits, password_rules, phone, saving, token};
+use super::{Auth, AuthError, anonymous, evenly, mail_limits, password_rules, phone, saving, token};
 use crate::db::Tx;
 use crate::hooks::Event;
 
@@ -130,28 +130,53 @@ pub(super) async fn sign_up(
         new.password_hash = Some(&hash);
         return register(auth, &new, None, client).await;
     };
+    let to_confirm = confirm_first(
+        auth,
+        new,
+        (address, username.as_ref(), password),
+        &confirmation,
+        client,
+    );
+    if config.auth.hide_accounts {
+        evenly::answers(to_confirm).await
+    } else {
+        to_confirm.await
+    }
+}
+
+/// Signs up who has to confirm the address. One that is taken looks new where accounts are hidden.
+async fn confirm_first(
+    auth: &Auth,
+    mut new: NewUser<'_>,
+    (address, username, password): (&Email, Option<&Username>, &str),
+    confirmation: &Confirmation,
+    client: &Client,
+) -> Result<SignedUp, AuthError> {
     mail_limits::count_mail(auth, address).await?;
     let existing = {
         let connection = auth.db().auth().connection().await?;
         queries::find_credentials_by_email(&connection, address.as_str(), None).await?
     };
-    if let Some(name) = &username {
+    if let Some(name) = username {
         refuse_taken(auth, name, existing.as_ref()).await?;
     }
     if let Some(existing) = existing {
         // As much work as hashing a new one.
         let known = existing.password_hash.as_deref();
         let is_right = auth.passwords().verify(password, known).await?;
-        email::sign_up::again(auth, &existing, is_right, &confirmation, client).await?;
+        email::sign_up::again(auth, &existing, is_right, confirmation, client).await?;
         if !existing.is_confirmed {
             new.id = existing.user_id;
         }
-        let looks_new = !existing.is_confirmed || config.auth.hide_accounts;
+        let looks_new = !existing.is_confirmed || auth.config().auth.hide_accounts;
         return repeated(auth, &new, looks_new, client).await;
     }
     let hash = auth.passwords().hash(password).await?;
-    new.password_hash = Some(&hash);
-    register(auth, &new, Some(&confirmation), client).await
+    let new = NewUser {
+        password_hash: Some(&hash),
+        ..new
+    };
+    register(auth, &new, Some(confirmation), client).await
 }
 
 /// A name that is taken is refused before anything depends on whether the address beside it is taken, too. Who signs up

@@ -1,8 +1,10 @@
-// The pages that sb itself shows to people, in a real browser: the button behind a mailed link, the page on which
-// somebody consents, and the development inbox.
+// What only a real browser shows: the pages of sb itself (the button behind a mailed link, the page on which somebody
+// consents, the development inbox), and an application at another origin that signs in with the browser's own passkeys.
 import assert from 'node:assert/strict'
 import { createHmac, randomUUID } from 'node:crypto'
+import fs from 'node:fs'
 import http from 'node:http'
+import path from 'node:path'
 import { after, before, test } from 'node:test'
 import { chromium } from 'playwright-core'
 import { good, sharedProject, until } from './harness.mjs'
@@ -12,13 +14,30 @@ const PICTURES = process.env.SB_TEST_PICTURES
 const CHROMIUM = process.env.SB_TEST_CHROMIUM ?? '/usr/bin/chromium'
 const PASSWORD = 'correct horse battery staple'
 
-/** A site of the project's: whatever is asked for, it answers. */
-const site = http.createServer((_, response) => response.end('<title>the site</title>'))
+/** A site of the project's, with auth-js as it is released; whatever else is asked for, it answers. */
+const MODULES = path.join(import.meta.dirname, 'node_modules')
+const IMPORTS = { '@supabase/auth-js': '/modules/@supabase/auth-js/dist/module/index.js', tslib: '/modules/tslib/tslib.es6.mjs' }
+const INDEX = `<!doctype html><title>the site</title><link rel="icon" href="data:,">
+  <script type="importmap">${JSON.stringify({ imports: IMPORTS })}</script>`
+const site = http.createServer((request, response) => {
+  const { pathname } = new URL(request.url, SITE)
+  if (!pathname.startsWith('/modules/')) return response.setHeader('content-type', 'text/html').end(INDEX)
+  // Its modules import each other without saying what kind of file they are.
+  const file = path.join(MODULES, pathname.slice('/modules/'.length))
+  response.setHeader('content-type', 'text/javascript').end(fs.readFileSync(path.extname(file) ? file : `${file}.js`))
+})
 await new Promise((resolve) => site.listen(0, '127.0.0.1', resolve))
-const SITE = `http://127.0.0.1:${site.address().port}`
+const SITE = `http://localhost:${site.address().port}`
 
 const shared = sharedProject({
-  env: { AUTH_OAUTH_SERVER_ENABLED: 'true', AUTH_REQUIRE_EMAIL_CONFIRMATION: 'true', AUTH_MAIL_INTERVAL_SECONDS: '0', SITE_URL: SITE },
+  env: {
+    AUTH_MAIL_INTERVAL_SECONDS: '0',
+    AUTH_OAUTH_SERVER_ENABLED: 'true',
+    AUTH_REQUIRE_EMAIL_CONFIRMATION: 'true',
+    AUTH_WEBAUTHN_RP_ID: 'localhost',
+    AUTH_WEBAUTHN_RP_ORIGINS: SITE,
+    SITE_URL: SITE,
+  },
 })
 
 let browser
@@ -162,4 +181,34 @@ test('a request that is over says so', async (t) => {
   const page = await open(t, gone, [refusal('404 (Not Found)')])
   await picture(page, 'consent-over')
   assert.equal(await page.getByRole('heading').textContent(), 'This sign-in is over')
+})
+
+/** Gives the browser an authenticator of its own, whose user is there and agrees. */
+async function authenticator(page) {
+  const devtools = await page.context().newCDPSession(page)
+  await devtools.send('WebAuthn.enable')
+  const options = { protocol: 'ctap2', transport: 'internal', hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true }
+  await devtools.send('WebAuthn.addVirtualAuthenticator', { options })
+}
+
+test('an application at another origin registers a passkey and signs in with it', async (t) => {
+  const { email } = await person()
+  const { api_url: url, publishable_key: key } = shared().status
+  const page = await open(t, SITE)
+  await authenticator(page)
+  const found = await page.evaluate(async ({ url, key, email, password }) => {
+    const { AuthClient } = await import('@supabase/auth-js')
+    const auth = new AuthClient({ url: `${url}/auth/v1`, headers: { apikey: key }, experimental: { passkey: true } })
+    const good = ({ data, error }) => {
+      if (error) throw error
+      return data
+    }
+    good(await auth.signInWithPassword({ email, password }))
+    good(await auth.registerPasskey())
+    good(await auth.signOut())
+    const { session, user } = good(await auth.signInWithPasskey())
+    const stored = JSON.parse(localStorage.getItem('supabase.auth.token'))
+    return { email: user.email, kept: stored.access_token === session.access_token }
+  }, { url, key, email, password: PASSWORD })
+  assert.deepEqual(found, { email, kept: true })
 })

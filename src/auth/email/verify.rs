@@ -10,7 +10,7 @@ use crate::auth::model::{Client, TokenResponse, User};
 use crate::auth::one_time_token::{self, Purpose, Used};
 use crate::auth::sign_in::{self, Method, Opened};
 use crate::auth::signup::identity_data;
-use crate::auth::{Auth, AuthError, flow, queries, redirect, unconfirmed};
+use crate::auth::{Auth, AuthError, evenly, flow, queries, redirect, unconfirmed};
 use crate::db::Tx;
 use crate::error::ErrorCode;
 use crate::http::ApiError;
@@ -84,6 +84,16 @@ pub(in crate::auth) async fn prove(
 /// # Errors
 /// Those of [`prove`] and of `admits`.
 pub(super) async fn prove_if(
+    auth: &Auth,
+    purposes: &[Purpose],
+    proof: Proof<'_>,
+    client: &Client,
+    admits: impl Fn(&User) -> Result<(), AuthError>,
+) -> Result<Proven, AuthError> {
+    evenly::refusals(use_up(auth, purposes, proof, client, admits)).await
+}
+
+async fn use_up(
     auth: &Auth,
     purposes: &[Purpose],
     proof: Proof<'_>,

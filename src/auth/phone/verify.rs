@@ -12,7 +12,7 @@ use crate::auth::one_time_token::{self, Purpose, Used};
 use crate::auth::queries;
 use crate::auth::sign_in::{self, Method, Opened};
 use crate::auth::signup::identity_data;
-use crate::auth::{Auth, AuthError, saving};
+use crate::auth::{Auth, AuthError, evenly, saving};
 use crate::db::Tx;
 use crate::error::ErrorCode;
 
@@ -45,20 +45,29 @@ pub(in crate::auth) async fn verify(
     }
     let phone = Phone::parse(phone)?;
     limits::count(auth, Limited::Otp, origin).await?;
+    let opened = evenly::refusals(use_up(auth, purpose, (&phone, code), client)).await?;
+    sign_in::answer(auth, opened).await
+}
+
+async fn use_up(
+    auth: &Auth,
+    purpose: Purpose,
+    (phone, code): (&Phone, &str),
+    client: &Client,
+) -> Result<Opened, AuthError> {
     let tx = auth.db().auth().begin().await?;
     let opened = async {
         let typed = (phone.as_str(), code);
         let used = one_time_token::use_code(auth, &tx, &[purpose], typed).await?;
         if let Some(used) = used {
-            return open(auth, &tx, used, &phone, client).await.map(Some);
+            return open(auth, &tx, used, phone, client).await.map(Some);
         }
         // Committed: the wrong code is counted.
-        log_failure(auth, &tx, &phone, client).await?;
+        log_failure(auth, &tx, phone, client).await?;
         Ok(None)
     };
-    let opened: Result<Option<Opened>, AuthError> = opened.await;
-    let opened = tx.finish(opened).await?.ok_or(EXPIRED)?;
-    sign_in::answer(auth, opened).await
+    let opened = opened.await;
+    tx.finish(opened).await?.ok_or(EXPIRED)
 }
 
 async fn log_failure(

@@ -13,7 +13,9 @@ use super::metadata::MetadataPatch;
 use super::model::{Client, Identity, Session, TokenResponse, User};
 use super::queries::{self, Credentials, NewUser};
 use super::username::{self, Username};
-use super::{Auth, AuthError, anonymous, evenly, mail_limits, password_rules, phone, saving, token};
+use super::{
+    Auth, AuthError, anonymous, evenly, mail_limits, password_rules, phone, saving, token,
+};
 use crate::db::Tx;
 use crate::hooks::Event;
 

@@ -24,7 +24,7 @@ const site = http.createServer((request, response) => {
   if (!pathname.startsWith('/modules/')) return response.setHeader('content-type', 'text/html').end(INDEX)
   // Its modules import each other without saying what kind of file they are.
   const file = path.join(MODULES, pathname.slice('/modules/'.length))
-  response.setHeader('content-type', 'text/javascript').end(fs.readFileSync(path.extname(file) ? file : `${file}.js`))
+  response.setHeader('content-type', 'text/javascript').end(fs.readFileSync(/\.m?js$/.test(file) ? file : `${file}.js`))
 })
 await new Promise((resolve) => site.listen(0, '127.0.0.1', resolve))
 const SITE = `http://localhost:${site.address().port}`

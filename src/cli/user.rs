@@ -10,7 +10,7 @@ use super::ui::Ui;
 use super::{CommandResult, Session, database};
 use crate::app::Running;
 use crate::auth::{self, AuthError, Client, ListUsers, NewAccount, User};
-use crate::clock::random_token;
+use crate::clock::{Clock, random_token};
 
 const PER_PAGE: u32 = 50;
 
@@ -298,18 +298,19 @@ async fn list(running: &Running, wanted: ListUsers, ui: Ui) -> Result<(), CliErr
         );
         return Ok(());
     }
+    let now = Clock::system().now();
     let row = |user: &User| {
-        let state = if user.confirmed_at.is_some() {
-            "confirmed"
-        } else {
-            "unconfirmed"
+        let state = match user.banned_until.filter(|until| *until > now) {
+            Some(until) => until.format("banned until %Y-%m-%d %H:%M UTC").to_string(),
+            None if user.confirmed_at.is_some() => "confirmed".to_owned(),
+            None => "unconfirmed".to_owned(),
         };
         let made = user.created_at.format("%Y-%m-%d %H:%M:%S UTC").to_string();
         vec![
             user.id.to_string(),
             name(user),
             user.role.clone(),
-            state.to_owned(),
+            state,
             made,
         ]
     };

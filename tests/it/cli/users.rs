@@ -40,6 +40,8 @@ async fn accounts_are_managed_from_the_command_line() {
     let banned = "select banned_until > now() + interval '90 years' from auth.users";
     sandbox.sb(&["user", "ban", "ana@example.com"]).succeeded();
     assert_eq!(value(&owner, banned).await, "true");
+    let list = sandbox.sb(&["user", "list"]).succeeded();
+    assert!(list.stdout.contains(" banned until "), "{list:#?}");
     sandbox
         .sb(&["user", "mint-token", "ana@example.com"])
         .failed(1, "error: User is banned");

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use url::Url;
 use uuid::Uuid;
 
 use super::{letter, sign_up};
@@ -16,7 +17,7 @@ use crate::auth::limits::{self, Limited, Origin};
 use crate::auth::metadata::MetadataPatch;
 use crate::auth::model::Client;
 use crate::auth::sign_in::Method;
-use crate::auth::{Auth, AuthError, mail_limits, queries, redirect};
+use crate::auth::{Auth, AuthError, evenly, mail_limits, queries, redirect};
 use crate::error::ErrorCode;
 
 /// What the sealed job belongs to.
@@ -115,20 +116,40 @@ pub(in crate::auth) async fn request(
     )?;
     let data = MetadataPatch::parse(input.data)?.over(serde_json::Map::new());
     limits::count(auth, limited, origin).await?;
-    mail_limits::count_mail(auth, &email).await?;
-    if !config.auth.hide_accounts {
-        ensure_account(auth, wanted, &email, &data, client).await?;
+    let asked = Asked {
+        wanted,
+        email,
+        data,
+        redirect_to,
+        challenge,
+    };
+    evenly::answers(pass_on(auth, asked, client)).await
+}
+
+/// A request that was read.
+struct Asked {
+    wanted: Wanted,
+    email: Email,
+    data: Value,
+    redirect_to: Url,
+    challenge: Option<Challenge>,
+}
+
+async fn pass_on(auth: &Auth, asked: Asked, client: &Client) -> Result<(), AuthError> {
+    let (wanted, email) = (asked.wanted, &asked.email);
+    mail_limits::count_mail(auth, email).await?;
+    if !auth.config().auth.hide_accounts {
+        ensure_account(auth, wanted, email, &asked.data, client).await?;
     }
     let tx = auth.db().auth().begin().await?;
     let passed_on = async {
-        let challenge = challenge.as_ref();
-        let flow_id =
-            letter::begin_flow(auth, &tx, challenge, wanted.method(), &redirect_to).await?;
+        let (challenge, target) = (asked.challenge.as_ref(), &asked.redirect_to);
+        let flow_id = letter::begin_flow(auth, &tx, challenge, wanted.method(), target).await?;
         let passed = Passed {
             wanted,
             email: email.as_str().to_owned(),
-            data,
-            redirect_to: redirect_to.into(),
+            data: asked.data,
+            redirect_to: asked.redirect_to.into(),
             flow_id,
             ip: client.ip,
             user_agent: client.user_agent.clone(),

@@ -108,8 +108,8 @@ fn samples() -> usize {
 
 /// Attack 39. Known and unknown addresses come twice each, so that whatever else the machine does meets both alike, and so
 /// that each follows each as often: what the worker does after a known one is felt by the request that comes next, whichever
-/// that is. Fails when the token is issued, or the mail written, before the answer; and when wrong codes are refused as soon
-/// as they are known to be (`evenly`). `SB_TEST_SAMPLES=1000` looks closer, and sees the rest of what `evenly` hides.
+/// that is. Fails when wrong codes are refused as soon as they are known to be (`evenly` in `verify::prove_if`).
+/// `SB_TEST_SAMPLES=1000` takes a quarter of an hour and sees the rest of what `evenly` hides.
 #[tokio::test]
 async fn times_are_alike_for_known_and_unknown_addresses() {
     let settings = [

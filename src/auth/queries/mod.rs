@@ -61,6 +61,7 @@ macro_rules! identity_columns {
 
 mod anonymous;
 mod audit;
+mod credentials;
 mod email;
 mod flow_state;
 mod limits;
@@ -87,6 +88,10 @@ pub(super) use anonymous::insert_anonymous_user;
 pub(super) use audit::{
     add_seal, anchor, count_entries, count_own_entries, count_uncovered, covered_by, last_old_seal,
     list_entries, list_own_entries, lock_head, log_sampled, prune, seals_after, unsealed,
+};
+pub(super) use credentials::{
+    Credentials, Device, find_credentials, find_credentials_by_email, find_credentials_by_phone,
+    find_credentials_by_username,
 };
 pub(super) use email::{
     CURRENT_CONFIRMED, NEW_CONFIRMED, begin_email_change, confirm_email, confirm_half,
@@ -116,10 +121,9 @@ pub(super) use session::{
 pub(super) use sessions::{LiveWithin, end_session, list_sessions};
 pub(super) use sync_hooks::run_hook;
 pub(super) use user::{
-    Credentials, Device, LiveSession, NewUser, UserChange, Wanted, count_users, delete_user,
-    find_credentials, find_credentials_by_email, find_credentials_by_phone,
-    find_credentials_by_username, find_user, find_user_in, import_user, insert_user, list_users,
-    read_user, replace_hash, soft_delete_user, update_user, write_identity, write_providers,
+    LiveSession, NewUser, UserChange, Wanted, count_users, delete_user, find_user, find_user_in,
+    import_user, insert_user, list_users, read_user, replace_hash, soft_delete_user, update_user,
+    write_identity, write_providers,
 };
 pub(super) use username::find_profile;
 

@@ -6,7 +6,8 @@ import { test } from 'node:test'
 import { Project, ROOT, SB, cleanEnv, run, shellBlock, temporaryFolder } from './harness.mjs'
 
 function shell(block, cwd, env = {}) {
-  return run('bash', ['-u', '-c', block], { cwd, env: cleanEnv(env) })
+  // With its input from a socket, as here, bash would else take itself for a remote shell and read what the machine has for one.
+  return run('bash', ['--norc', '-u', '-c', block], { cwd, env: cleanEnv(env) })
 }
 
 /** The JSON documents among the lines of a run, in order. */

@@ -127,7 +127,8 @@ def logins(found):
                    [["bare Argon2, all cores", f"{bare:.0f}", "–", f"{os.cpu_count() * 1000 / bare:.1f}"],
                     ["sign-ins", f"{rate:.0f}", f"{rate / bare:.0%}", f"{cost:.1f}"]]), ""]
     body = [[title, *(f"{middle(found[way], get):.1f}" for get in (lambda w: w.p50_ms, lambda w: w.p99_ms))]
-            for way, title in (("idle", "nobody signs in"), ("beside", f"{found['connections']} sign in without pause"))]
+            for way, title in (("idle", "nobody signs in"), ("busy", "bare Argon2 on all cores, by a program of its own"),
+                               ("beside", f"{found['connections']} sign in without pause"))]
     parts += [table([f"GET /auth/v1/user, {found['rate']} a second", "p50 ms", "p99 ms"], body), "",
               f"Hash: `{found['hash']}`. Load client, Postgres and sb share the cores."]
     return "\n".join(parts)

@@ -13,6 +13,7 @@ import argparse
 import concurrent.futures
 import datetime
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -171,8 +172,8 @@ class Bench:
         return results
 
     def logins(self, connections=50, rate=100):
-        """In turns: Argon2 alone on all cores, sign-ins on many connections, and `GET /user` at an even pace without and
-        beside them."""
+        """In turns: Argon2 alone on all cores, sign-ins on many connections, and `GET /user` at an even pace without them,
+        beside them, and beside bare Argon2 on all cores: what the machine makes anybody wait who shares it."""
         args = self.args
         if not Path(args.bench_argon2).exists():
             raise BenchError(f"{args.bench_argon2} does not exist: build it first (cargo build --release --examples)")
@@ -184,10 +185,24 @@ class Bench:
             token = sb.sign_in(people[0])["access_token"]
             bearer = {**sb.headers, "Authorization": f"Bearer {token}"}
             costs = dict(part.split("=") for part in sb.hash_scheme().split("$")[2].split(","))
-            meter, out = Meter(sb.server, sb.postmaster), {"argon2": [], "logins": [], "idle": [], "beside": []}
+            meter, out = Meter(sb.server, sb.postmaster), {way: [] for way in ("argon2", "logins", "idle", "busy", "beside")}
 
             def ask(seconds):
-                return paced(*sb.address, "/auth/v1/user", bearer, seconds, rate)
+                # In a process of its own, which shares no interpreter lock with the one that signs in.
+                with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+                    return process.submit(paced, *sb.address, "/auth/v1/user", bearer, seconds, rate).result()
+
+            def argon2(seconds):
+                found = subprocess.run([args.bench_argon2, costs["m"], costs["t"], costs["p"], str(os.cpu_count()), str(seconds)],
+                                       capture_output=True, text=True, check=True, start_new_session=True)
+                found = json.loads(found.stdout)
+                return found["hashes"] / found["seconds"]
+
+            def ask_beside(work):
+                with concurrent.futures.ThreadPoolExecutor() as pool:
+                    load = pool.submit(work, args.seconds + 2)
+                    time.sleep(1)
+                    return ask(args.seconds), load.result()
 
             def sign_in(seconds):
                 states = [{"email": p} for p in people]
@@ -196,18 +211,13 @@ class Bench:
 
             ask(args.warmup)
             for repeat in range(args.repeats or 5):
-                found = json.loads(subprocess.run(
-                    [args.bench_argon2, costs["m"], costs["t"], costs["p"], str(os.cpu_count()), str(args.seconds)],
-                    capture_output=True, text=True, check=True).stdout)
-                out["argon2"].append(found["hashes"] / found["seconds"])
+                out["argon2"].append(argon2(args.seconds))
                 out["idle"].append(ask(args.seconds))
-                with concurrent.futures.ThreadPoolExecutor() as pool:
-                    load = pool.submit(meter.window, lambda: sign_in(args.seconds + 2))
-                    time.sleep(1)
-                    out["beside"].append(ask(args.seconds))
-                    out["logins"].append(load.result())
+                out["busy"].append(ask_beside(argon2)[0])
+                for way, found in zip(("beside", "logins"), ask_beside(lambda s: meter.window(lambda: sign_in(s)))):
+                    out[way].append(found)
                 self.keep(bench="logins", repeat=repeat, argon2_per_s=out["argon2"][-1],
-                          **{f"{way}_{k}": v for way in ("logins", "idle", "beside")
+                          **{f"{way}_{k}": v for way in ("logins", "idle", "busy", "beside")
                              for k, v in report.flat(out[way][-1]).items()})
             return {**out, "connections": connections, "rate": rate, "hash": sb.hash_scheme()}
         finally:

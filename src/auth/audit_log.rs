@@ -110,16 +110,53 @@ pub(super) async fn sign_in_failed(
     } else {
         b"nobody"
     };
+    let actor = account.map_or(NOBODY, |found| (found.user_id, found.name.as_str()));
+    let traits = json!({ "provider": provider });
+    log_failure(auth, kind, (actor, &traits), client).await
+}
+
+/// Notes that the end of a sign-in that led elsewhere was refused (a state, a code, a verifier, an ID token), with what
+/// `traits` say of it. Counted apart from passwords, so that a flood of invented states hides no guessing.
+pub(super) async fn return_refused(
+    auth: &Auth,
+    traits: &Value,
+    client: &Client,
+) -> Result<(), AuthError> {
+    log_failure(auth, b"return", (NOBODY, traits), client).await
+}
+
+/// The same for an error on its way to the client, which comes back; or why it could not be noted. What is no refusal
+/// (limits, failures of ours) is not noted.
+pub(super) async fn noted(
+    auth: &Auth,
+    error: AuthError,
+    provider: &str,
+    client: &Client,
+) -> AuthError {
+    if !error.is_refusal() {
+        return error;
+    }
+    let traits = json!({ "provider": provider, "error_code": error.code().as_str() });
+    match return_refused(auth, &traits, client).await {
+        Ok(()) => error,
+        Err(failure) => failure,
+    }
+}
+
+const NOBODY: (Uuid, &str) = (Uuid::nil(), "");
+
+async fn log_failure(
+    auth: &Auth,
+    kind: &[u8],
+    (actor, traits): ((Uuid, &str), &Value),
+    client: &Client,
+) -> Result<(), AuthError> {
     let bucket = Bucket {
         key: limits::key(auth, "login_failed", kind),
         step: FAILURE_EVERY,
         window: FAILURES_KEPT,
     };
-    let actor = account.map_or((Uuid::nil(), ""), |found| {
-        (found.user_id, found.name.as_str())
-    });
-    let traits = json!({ "provider": provider });
-    let payload = audit::payload(Action::LoginFailed, actor, &traits);
+    let payload = audit::payload(Action::LoginFailed, actor, traits);
     let now = auth.clock().now();
     let connection = auth.db().auth().connection().await?;
     queries::log_sampled(&connection, &bucket, &payload, (client, now)).await?;

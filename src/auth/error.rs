@@ -181,7 +181,14 @@ pub enum AuthError {
 }
 
 impl AuthError {
-    fn code(&self) -> ErrorCode {
+    /// Whether the request itself was at fault, not its number and not the service.
+    pub(super) fn is_refusal(&self) -> bool {
+        let status = self.code().status();
+        (400..500).contains(&status) && status != 429
+    }
+
+    /// The public code.
+    pub(super) fn code(&self) -> ErrorCode {
         match self {
             Self::Invalid(_) | Self::RedirectRefused(_) | Self::AnonymousPassword => {
                 ErrorCode::ValidationFailed

@@ -23,7 +23,7 @@ use super::oauth::PendingIdentity;
 use super::queries::{self, FlowRow};
 use super::secrets::token_hash;
 use super::sign_in::{self, Method};
-use super::{Auth, AuthError};
+use super::{Auth, AuthError, audit_log};
 use crate::clock::random_token;
 use crate::config;
 use crate::db::Tx;
@@ -218,11 +218,23 @@ pub(super) async fn exchange(
     client: &Client,
     origin: Origin,
 ) -> Result<TokenResponse, AuthError> {
+    limits::count(auth, Limited::Token, origin).await?;
+    match exchange_once(auth, code, verifier, client).await {
+        Ok(answer) => Ok(answer),
+        Err(error) => Err(audit_log::noted(auth, error, "pkce", client).await),
+    }
+}
+
+async fn exchange_once(
+    auth: &Auth,
+    code: &str,
+    verifier: &str,
+    client: &Client,
+) -> Result<TokenResponse, AuthError> {
     if code.is_empty() || verifier.is_empty() {
         let message = "auth_code and code_verifier are both needed";
         return Err(AuthError::Invalid(message));
     }
-    limits::count(auth, Limited::Token, origin).await?;
     let condensed = digest::digest(&digest::SHA256, verifier.as_bytes());
     let s256 = URL_SAFE_NO_PAD.encode(condensed.as_ref());
     let code_hash = token_hash(code);

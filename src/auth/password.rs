@@ -1,13 +1,15 @@
 //! Passwords: hashing and checking.
 //!
 //! Hashing takes tens of milliseconds of a core and megabytes of memory, so it never runs on the threads that serve
-//! requests: a fixed number of hashes run at once, a fixed number wait, and the rest is told to come back.
+//! requests: a fixed number of hashes run at once, a fixed number wait, and the rest is told to come back. Those that run
+//! do so at a lower priority: whatever else is asked meanwhile has the core first.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use argon2::password_hash::phc::{Ident, Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, Version};
 use prometheus_client::metrics::counter::Counter;
+use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
 use super::stored_hash::StoredHash;
@@ -18,6 +20,34 @@ use crate::telemetry::Metrics;
 
 /// No password is longer, in bytes.
 pub(super) const MAX_BYTES: usize = 1024;
+
+/// The priority of hashing, from 0 (that of all else) to 19: 10 is a tenth of a core that others want, too.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
+
+/// Threads that do nothing but hash, since one may not raise its priority again. They end when there is nothing to do.
+static THREADS: LazyLock<Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_current_thread()
+        .thread_name("sb-password")
+        .on_thread_start(give_way)
+        .build()
+        .expect("a runtime without timers and sockets needs nothing of the system")
+});
+
+/// Makes the calling thread yield to those that serve.
+fn give_way() {
+    // Elsewhere a priority is that of the whole process.
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::{process, thread};
+        let thread = Some(thread::gettid());
+        let lowered = process::getpriority_process(thread)
+            .and_then(|usual| process::setpriority_process(thread, usual.max(NICE)));
+        if let Err(error) = lowered {
+            tracing::debug!(%error, "passwords are hashed at the usual priority");
+        }
+    }
+}
 
 /// Hashes and checks passwords.
 #[derive(Debug)]
@@ -113,8 +143,8 @@ impl Passwords {
             .await
     }
 
-    /// Runs `work` on a thread for blocking work. The permits go with it: a client that leaves does not free a place
-    /// before the work has ended.
+    /// Runs `work` on one of [`THREADS`]. The permits go with it: a client that leaves does not free a place before the
+    /// work has ended.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -127,7 +157,7 @@ impl Passwords {
             .await
             .expect("the semaphore is never closed");
         let permits = (admission, turn);
-        let task = tokio::task::spawn_blocking(move || {
+        let task = THREADS.spawn_blocking(move || {
             let result = work();
             drop(permits);
             result
@@ -190,6 +220,21 @@ mod tests {
             assert_eq!(passwords.verify(password, stored).await.unwrap(), expected);
             assert_eq!(passwords.hashes.get(), before + 1);
         }
+    }
+
+    /// Attack 44. Fails without `give_way`.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn hashing_comes_after_everything_else() {
+        let passwords = Passwords::new(&config(), &Metrics::default()).unwrap();
+        let nice = || rustix::process::getpriority_process(Some(rustix::thread::gettid()));
+        let usual = nice().unwrap();
+        assert_eq!(passwords.run(nice).await.unwrap(), Ok(usual.max(NICE)));
+        assert_eq!(
+            nice().unwrap(),
+            usual,
+            "the thread that serves is as before"
+        );
     }
 
     #[tokio::test]

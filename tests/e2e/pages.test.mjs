@@ -183,32 +183,77 @@ test('a request that is over says so', async (t) => {
   assert.equal(await page.getByRole('heading').textContent(), 'This sign-in is over')
 })
 
-/** Gives the browser an authenticator of its own, whose user is there and agrees. */
-async function authenticator(page) {
+/** The application in a browser that has an authenticator of its own, whose user is there and agrees: `auth` is auth-js.
+ * A factor is a key to plug in, by the defaults of auth-js. */
+async function application(t, expected) {
+  const page = await open(t, SITE, expected)
   const devtools = await page.context().newCDPSession(page)
   await devtools.send('WebAuthn.enable')
-  const options = { protocol: 'ctap2', transport: 'internal', hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true }
-  await devtools.send('WebAuthn.addVirtualAuthenticator', { options })
+  const options = { protocol: 'ctap2', transport: 'usb', hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true }
+  const { authenticatorId } = await devtools.send('WebAuthn.addVirtualAuthenticator', { options })
+  const { api_url: url, publishable_key: key } = shared().status
+  await page.evaluate(async ({ url, key }) => {
+    const { AuthClient } = await import('@supabase/auth-js')
+    window.auth = new AuthClient({ url: `${url}/auth/v1`, headers: { apikey: key }, experimental: { passkey: true } })
+    window.good = ({ data, error }) => {
+      if (error) throw error
+      return data
+    }
+  }, { url, key })
+  const keys = async () => (await devtools.send('WebAuthn.getCredentials', { authenticatorId })).credentials
+  return { page, keys }
 }
 
 test('an application at another origin registers a passkey and signs in with it', async (t) => {
   const { email } = await person()
-  const { api_url: url, publishable_key: key } = shared().status
-  const page = await open(t, SITE)
-  await authenticator(page)
-  const found = await page.evaluate(async ({ url, key, email, password }) => {
-    const { AuthClient } = await import('@supabase/auth-js')
-    const auth = new AuthClient({ url: `${url}/auth/v1`, headers: { apikey: key }, experimental: { passkey: true } })
-    const good = ({ data, error }) => {
-      if (error) throw error
-      return data
-    }
+  const { page } = await application(t)
+  const found = await page.evaluate(async ({ email, password }) => {
     good(await auth.signInWithPassword({ email, password }))
     good(await auth.registerPasskey())
     good(await auth.signOut())
     const { session, user } = good(await auth.signInWithPasskey())
     const stored = JSON.parse(localStorage.getItem('supabase.auth.token'))
     return { email: user.email, kept: stored.access_token === session.access_token }
-  }, { url, key, email, password: PASSWORD })
+  }, { email, password: PASSWORD })
   assert.deepEqual(found, { email, kept: true })
+})
+
+/** Makes the browser's authenticator the second factor of an account: the factor's id. */
+const protect = (page, email) => page.evaluate(async ({ email, password }) => {
+  good(await auth.signInWithPassword({ email, password }))
+  good(await auth.mfa.webauthn.register({ friendlyName: 'a key' }))
+  return good(await auth.mfa.listFactors()).all[0].id
+}, { email, password: PASSWORD })
+
+/** Signs in with the password and shows the second factor: what became of it. */
+const stepUp = (page, email, factorId) => page.evaluate(async ({ email, password, factorId }) => {
+  good(await auth.signInWithPassword({ email, password }))
+  const { error } = await auth.mfa.webauthn.authenticate({ factorId })
+  const { currentLevel } = good(await auth.mfa.getAuthenticatorAssuranceLevel())
+  return { code: error?.code ?? error?.originalError?.code ?? error?.name ?? null, level: currentLevel }
+}, { email, password: PASSWORD, factorId })
+
+// Attack 38. Fails when `mfa::webauthn::check` leaves it to the browser whose key answers.
+test('the authenticator of one account is no second factor of another', async (t) => {
+  const [ana, ben] = [await person(), await person()]
+  const [hers, his] = [await application(t, [refusal('422 (Unprocessable Entity)')]), await application(t)]
+  await protect(hers.page, ana.email)
+  const factor = await protect(his.page, ben.email)
+  const [key] = await hers.keys()
+
+  // Somebody who knows Ben's password, in Ana's browser, which has no key that was asked for.
+  const kept = await stepUp(hers.page, ben.email, factor)
+  assert.equal(kept.level, 'aal1')
+  assert.notEqual(kept.code, null)
+  // The same with a program that asks for the key that is there.
+  await hers.page.evaluate((id) => {
+    const get = navigator.credentials.get.bind(navigator.credentials)
+    const allowCredentials = [{ type: 'public-key', id: Uint8Array.from(atob(id), (c) => c.charCodeAt(0)) }]
+    navigator.credentials.get = ({ publicKey, ...rest }) => get({ ...rest, publicKey: { ...publicKey, allowCredentials } })
+  }, key.credentialId)
+  const { signCount } = key
+  assert.deepEqual(await stepUp(hers.page, ben.email, factor), { code: 'mfa_verification_failed', level: 'aal1' })
+  assert.ok((await hers.keys())[0].signCount > signCount, 'her authenticator answered')
+
+  assert.deepEqual(await stepUp(his.page, ben.email, factor), { code: null, level: 'aal2' })
 })

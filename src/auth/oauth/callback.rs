@@ -16,7 +16,7 @@ use crate::auth::queries::oauth as queries;
 use crate::auth::queries::{self as shared, FoundFlow};
 use crate::auth::secrets::token_hash;
 use crate::auth::sign_in::{self, Method, Opened};
-use crate::auth::{Auth, AuthError, redirect, signed};
+use crate::auth::{Auth, AuthError, audit_log, redirect, signed};
 use crate::error::ErrorCode;
 use crate::http::ApiError;
 use crate::keys::secrets::Family;
@@ -77,17 +77,18 @@ pub(super) async fn finish(
     let found = match take(auth, answer, (browser, path_provider)).await {
         Ok(found) => found,
         // What is not ours to finish goes nowhere but home.
-        Err(error) => return home(auth, error),
+        Err(error) => return home(auth, audit_log::noted(auth, error, "oauth", client).await),
     };
     let (flow, target) = found;
-    let led = lead(auth, answer, (&flow, &target), client).await;
-    Ok(led.unwrap_or_else(|error| {
-        let mut error = ApiError::from(error);
-        if answer.is_denied() {
-            error = error.with_status(StatusCode::FORBIDDEN);
-        }
-        flow::redirect_with_error(&target, &error, true)
-    }))
+    let error = match lead(auth, answer, (&flow, &target), client).await {
+        Ok(url) => return Ok(url),
+        Err(error) => audit_log::noted(auth, error, &flow.provider, client).await,
+    };
+    let mut error = ApiError::from(error);
+    if answer.is_denied() {
+        error = error.with_status(StatusCode::FORBIDDEN);
+    }
+    Ok(flow::redirect_with_error(&target, &error, true))
 }
 
 async fn lead(

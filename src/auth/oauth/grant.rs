@@ -14,7 +14,7 @@ use crate::auth::model::{Client, TokenResponse};
 use crate::auth::queries::oauth as queries;
 use crate::auth::sign_in;
 use crate::auth::user::Bearer;
-use crate::auth::{Auth, AuthError};
+use crate::auth::{Auth, AuthError, audit_log};
 use crate::config::Config;
 use crate::error::ErrorCode;
 
@@ -49,13 +49,24 @@ pub(in crate::auth) async fn sign_in(
     (client, origin): (&Client, Origin),
 ) -> Result<TokenResponse, AuthError> {
     limits::count(auth, Limited::Token, origin).await?;
-    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let token = given(&grant.id_token).ok_or(AuthError::Invalid("id_token required"))?;
-    let config = auth.config();
-    let mut provider = provider(&config, &grant)?;
+    let mut provider = provider(&auth.config(), &grant)?;
     if let Some(wanted) = given(&grant.client_id) {
         provider.settings.client_ids.retain(|id| *id == wanted);
     }
+    match sign_in_at(auth, &provider, &grant, bearer, client).await {
+        Ok(answer) => Ok(answer),
+        Err(error) => Err(audit_log::noted(auth, error, provider.name(), client).await),
+    }
+}
+
+async fn sign_in_at(
+    auth: &Auth,
+    provider: &Provider,
+    grant: &IdTokenGrant,
+    bearer: Option<Bearer<'_>>,
+    client: &Client,
+) -> Result<TokenResponse, AuthError> {
+    let token = given(&grant.id_token).ok_or(AuthError::Invalid("id_token required"))?;
     let link_to = match (grant.link_identity, bearer) {
         (true, Some(bearer)) => Some(identities::linking_user(auth, bearer).await?),
         (true, None) => {
@@ -75,12 +86,12 @@ pub(in crate::auth) async fn sign_in(
         access_token: access_token.as_deref(),
     };
     let verified = async {
-        let claims = id_token::verify(auth, &provider, &token, beside).await?;
-        let profile = Profile::from_claims(&provider, &claims)?;
+        let claims = id_token::verify(auth, provider, &token, beside).await?;
+        let profile = Profile::from_claims(provider, &claims)?;
         Ok::<_, String>((claims, profile))
     };
     let (claims, profile) = verified.await.map_err(|problem| {
-        client::note(&provider, &problem);
+        client::note(provider, &problem);
         BAD_TOKEN
     })?;
     if !provider.settings.skip_nonce_check {
@@ -104,6 +115,10 @@ pub(in crate::auth) async fn sign_in(
         },
     };
     sign_in::answer(auth, opened).await
+}
+
+fn given(text: &Option<String>) -> Option<String> {
+    text.clone().filter(|text| !text.is_empty())
 }
 
 const BAD_TOKEN: AuthError = AuthError::Refused(ErrorCode::BadOauthCallback, "Bad ID token");

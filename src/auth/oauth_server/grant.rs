@@ -14,7 +14,7 @@ use crate::auth::limits::{self, Origin};
 use crate::auth::model::{Client, Session, User};
 use crate::auth::queries::oauth_clients::OAuthClient;
 use crate::auth::queries::oauth_grants::{self, Authorization};
-use crate::auth::{Auth, AuthError, queries, session, token};
+use crate::auth::{Auth, AuthError, audit_log, queries, session, token};
 use crate::db::Tx;
 
 /// The method of the sessions of clients, as claim `amr` names it.
@@ -85,7 +85,13 @@ async fn code(
     let code_hash = sha256_text(code);
     let tx = auth.db().auth().begin().await?;
     let exchanged = open_session(auth, &tx, (client, &code_hash), asked, from).await;
-    match tx.finish(exchanged).await? {
+    let exchanged = tx.finish(exchanged).await;
+    if let Err(OAuthError::Refused(error_code, _)) = &exchanged {
+        let traits =
+            json!({ "provider": METHOD, "client_id": client.id, "error_code": error_code });
+        audit_log::return_refused(auth, &traits, from).await?;
+    }
+    match exchanged? {
         Exchanged::Reused => Err(invalid_grant(
             "The code was used before; what it gave is revoked",
         )),

@@ -169,6 +169,142 @@ async fn an_answer_of_another_provider_is_not_taken() {
     Landing::of(&browser.get(&path).await).access_token();
 }
 
+/// Attack 28, mix-up: one provider leads users to the page of another, to be sent the codes that they bring back. Fails
+/// when `endpoints` does not ask whose page it is. Of a provider that names itself in its answers they would not be taken
+/// even so: fails for the second when `check_sender` is left out, too.
+#[tokio::test]
+async fn no_provider_borrows_the_page_of_another() {
+    for (names_itself, is_known) in [(false, true), (true, false)] {
+        let honest = Provider::start().await;
+        let evil = Provider::start().await;
+        let page = format!("{}/authorize", honest.url);
+        evil.behave(|it| it.discovery = json!({"authorization_endpoint": page}));
+        let mut settings = external("evil", &evil.url);
+        settings.push(("outbound.allow", "127.0.0.0/8"));
+        if is_known {
+            settings.extend(external("acme", &honest.url));
+        }
+        let app = App::with_settings(&settings).await;
+        let mut browser = Browser::new(&app);
+        let reply = browser.get("/authorize?provider=evil").await;
+        if is_known {
+            reply.refused(400, "bad_oauth_callback");
+        } else {
+            let location = reply.header("location");
+            let code = honest.sign_in(location, ana(&app));
+            let name = if names_itself { &honest.url } else { "" };
+            let path = format!(
+                "/callback?state={}&code={code}&iss={name}",
+                state_of(location)
+            );
+            Landing::of(&browser.get(&path).await).refused("bad_oauth_callback");
+        }
+        assert_eq!(
+            evil.calls("/token"),
+            0,
+            "a code was sent to the wrong provider"
+        );
+    }
+    // One that has its page elsewhere than at its issuer, where no other provider is, may.
+    let (provider, page) = (Provider::start().await, Provider::start().await);
+    let elsewhere = format!("{}/authorize", page.url);
+    provider.behave(|it| it.discovery = json!({"authorization_endpoint": elsewhere}));
+    let app = project_of(&provider, "acme", &[]).await;
+    let landing = Browser::new(&app)
+        .sign_in(&provider, "provider=acme", ana(&app))
+        .await;
+    landing.access_token();
+}
+
+/// What the audit log says of refusals, oldest first.
+async fn refusals(app: &App) -> String {
+    app.value(
+        "select string_agg(concat_ws(' ', payload -> 'traits' ->> 'provider', payload -> 'traits' ->> 'error_code'), ', ' order by created_at, ctid)
+           from auth.audit_log_entries
+          where payload ->> 'action' = 'login_failed'",
+    )
+    .await
+}
+
+/// Attack S20: what is refused is in the audit log. Fails when `finish`, `exchange` or `sign_in` does not note it.
+#[tokio::test]
+async fn answers_codes_and_tokens_that_are_refused_are_logged() {
+    let (app, provider) = project(&[]).await;
+    let mut browser = Browser::new(&app);
+    let mut expected = Vec::new();
+
+    browser
+        .come_back("invented", "code")
+        .await
+        .refused("bad_oauth_state");
+    expected.push("oauth bad_oauth_state");
+    let location = browser.begin("provider=acme").await;
+    Browser::new(&app)
+        .come_back(&state_of(&location), "code")
+        .await
+        .refused("bad_oauth_state");
+    expected.push("oauth bad_oauth_state");
+    let location = browser.begin("provider=acme").await;
+    browser
+        .come_back(&state_of(&location), "code")
+        .await
+        .refused("bad_oauth_callback");
+    expected.push("acme bad_oauth_callback");
+    let location = browser.begin("provider=acme").await;
+    let path = format!(
+        "/callback?state={}&code=x&iss=https://evil.example",
+        state_of(&location)
+    );
+    Landing::of(&browser.get(&path).await).refused("bad_oauth_callback");
+    expected.push("acme bad_oauth_callback");
+
+    let begin = format!(
+        "provider=acme&code_challenge={}&code_challenge_method=s256",
+        s256(VERIFIER)
+    );
+    let landing = browser.sign_in(&provider, &begin, ana(&app)).await;
+    let exchange = async |code: &str, verifier: &str| {
+        let body = json!({"auth_code": code, "code_verifier": verifier});
+        app.post("/token?grant_type=pkce", body).await
+    };
+    exchange(landing.code(), "")
+        .await
+        .refused(400, "validation_failed");
+    expected.push("pkce validation_failed");
+    exchange(landing.code(), "another verifier")
+        .await
+        .refused(400, "bad_code_verifier");
+    expected.push("pkce bad_code_verifier");
+    exchange(landing.code(), VERIFIER).await.ok();
+    exchange(landing.code(), VERIFIER)
+        .await
+        .refused(404, "flow_state_not_found");
+    expected.push("pkce flow_state_not_found");
+
+    let foreign = provider.id_token(now(&app), &json!({"iss": "https://evil.example"}));
+    app.post(
+        "/token?grant_type=id_token",
+        json!({"provider": "acme", "id_token": foreign}),
+    )
+    .await
+    .refused(400, "bad_oauth_callback");
+    expected.push("acme bad_oauth_callback");
+    assert_eq!(refusals(&app).await, expected.join(", "));
+
+    // A flood of them is noted as far as there is room, and hides no wrong password.
+    for _ in 0..120 {
+        browser
+            .come_back("invented", "code")
+            .await
+            .refused("bad_oauth_state");
+    }
+    let noted =
+        "select count(*) from auth.audit_log_entries where payload ->> 'action' = 'login_failed'";
+    assert_eq!(app.value(noted).await, "100");
+    app.sign_in("nobody@example.com", PASSWORD).await;
+    assert_eq!(app.value(noted).await, "101");
+}
+
 /// Fails when our own code challenge, or the nonce, is left out: a code of another flow would do.
 #[tokio::test]
 async fn a_code_of_another_flow_is_of_no_use() {

@@ -166,6 +166,34 @@ async fn there_is_no_way_around_the_code_verifier() {
     assert_eq!(provider.exchange(&client, &code).await.status, 200);
 }
 
+/// Attack S20. Fails when `code` does not note what it refuses.
+#[tokio::test]
+async fn codes_that_are_refused_are_logged() {
+    let provider = Provider::new().await;
+    let (client, other) = (provider.confidential().await, provider.confidential().await);
+    let ana = provider.user("ana@example.com").await;
+    let code = provider.code(&client, &ana, &[]).await;
+    for (asker, code) in [(&client, "guess"), (&other, &code)] {
+        oauth_refused(&provider.exchange(asker, code).await, 400, "invalid_grant");
+    }
+    provider.advance(300);
+    oauth_refused(
+        &provider.exchange(&client, &code).await,
+        400,
+        "invalid_grant",
+    );
+    let of = |client: &Client| {
+        format!(
+            "select count(*) from auth.audit_log_entries
+              where payload ->> 'action' = 'login_failed' and payload -> 'traits' ->> 'error_code' = 'invalid_grant'
+                and payload -> 'traits' ->> 'client_id' = '{}'",
+            client.id
+        )
+    };
+    assert_eq!(provider.value(&of(&client)).await, "2");
+    assert_eq!(provider.value(&of(&other)).await, "1");
+}
+
 /// Attack 21. Remove the lock in `queries::lock_code`, or `revoke_reused`, and this fails.
 #[tokio::test]
 async fn a_code_is_good_once_and_a_second_use_ends_what_it_gave() {

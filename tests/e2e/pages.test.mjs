@@ -145,7 +145,7 @@ test('somebody signs in and allows an application', async (t) => {
   const { email } = await person()
   const page = await open(t, await authorize('Notes <b>'), [refusal('400 (Bad Request)')])
   await picture(page, 'consent-sign-in')
-  assert.equal(await page.getByRole('heading').textContent(), 'Notes <b>')
+  assert.equal(await page.getByRole('heading').textContent(), 'Notes <b> wants to use your account')
   await signIn(page, email, 'not my password')
   await page.getByRole('alert').waitFor()
   await picture(page, 'consent-refused')

@@ -32,8 +32,11 @@ const SITE = `http://localhost:${site.address().port}`
 const shared = sharedProject({
   env: {
     AUTH_MAIL_INTERVAL_SECONDS: '0',
+    AUTH_MFA_PHONE_ENROLL_ENABLED: 'true',
     AUTH_OAUTH_SERVER_ENABLED: 'true',
     AUTH_REQUIRE_EMAIL_CONFIRMATION: 'true',
+    AUTH_SMS_INTERVAL_SECONDS: '0',
+    AUTH_SMS_TEST_OTP: '491510000001:314159',
     AUTH_WEBAUTHN_RP_ID: 'localhost',
     AUTH_WEBAUTHN_RP_ORIGINS: SITE,
     SITE_URL: SITE,
@@ -176,6 +179,24 @@ test('somebody with a second factor is asked for it, and denies', async (t) => {
   assert.equal(back.get('code'), null)
 })
 
+test('somebody whose second factor is a phone is sent a code', async (t) => {
+  const { client, email } = await person()
+  const { mfa } = client.auth
+  const { id } = good(await mfa.enroll({ factorType: 'phone', phone: '+491510000001' }))
+  const challenge = good(await mfa.challenge({ factorId: id }))
+  good(await mfa.verify({ factorId: id, challengeId: challenge.id, code: '314159' }))
+  const page = await open(t, await authorize(), [refusal('422 (Unprocessable Entity)')])
+  await signIn(page, email)
+  await page.getByText('Enter the code that was sent to your phone.').waitFor()
+  await page.getByLabel('Code').fill('000000')
+  await page.getByRole('button', { name: 'Continue' }).click()
+  await page.getByRole('alert').waitFor()
+  await page.getByLabel('Code').fill('314159')
+  await page.getByRole('button', { name: 'Continue' }).click()
+  await page.getByRole('button', { name: 'Allow' }).click()
+  assert.ok((await told(page)).get('code'))
+})
+
 test('a request that is over says so', async (t) => {
   const gone = `${shared().status.api_url}/auth/v1/oauth/consent?authorization_id=gone`
   const page = await open(t, gone, [refusal('404 (Not Found)')])
@@ -256,4 +277,9 @@ test('the authenticator of one account is no second factor of another', async (t
   assert.ok((await hers.keys())[0].signCount > signCount, 'her authenticator answered')
 
   assert.deepEqual(await stepUp(his.page, ben.email, factor), { code: null, level: 'aal2' })
+
+  // The page of consent, at another origin, cannot ask it, and says what to do.
+  const page = await open(t, await authorize())
+  await signIn(page, ben.email)
+  await page.getByText('Add an authenticator app to your account').waitFor()
 })

@@ -55,13 +55,29 @@ async function ask() {
   show('consent')
 }
 
+// Second factors whose code can be typed, and where it is found.
+const CODES = {
+  totp: 'Enter the code of your authenticator app.',
+  phone: 'Enter the code that was sent to your phone.',
+}
+
 let factor
+let challenge
 async function signedIn(session) {
   token = session.access_token
-  const factors = (session.user && session.user.factors) || []
-  factor = factors.find((one) => one.status === 'verified' && one.factor_type === 'totp')
-  if (factor) show('second-factor')
-  else await ask()
+  const factors = ((session.user && session.user.factors) || []).filter((one) => one.status === 'verified')
+  if (!factors.length) return ask()
+  factor = factors.find((one) => one.factor_type === 'totp') || factors.find((one) => one.factor_type === 'phone')
+  // A security key answers to the site of the application, not to this page.
+  if (!factor) throw new Error('Your second factor cannot be used on this page. Add an authenticator app to your account, and begin again.')
+  await begin()
+  part('how').textContent = CODES[factor.factor_type]
+  show('second-factor')
+}
+
+// Has a code sent where one is.
+async function begin() {
+  challenge = await call('../factors/' + encodeURIComponent(factor.id) + '/challenge', {})
 }
 
 part('sign-in').addEventListener('submit', (event) => {
@@ -77,9 +93,13 @@ part('second-factor').addEventListener('submit', (event) => {
   event.preventDefault()
   const code = String(new FormData(event.target).get('code')).replaceAll(' ', '')
   step(async () => {
-    const path = '../factors/' + encodeURIComponent(factor.id)
-    const challenge = await call(path + '/challenge', {})
-    const session = await call(path + '/verify', { challenge_id: challenge.id, code })
+    const verify = () => call('../factors/' + encodeURIComponent(factor.id) + '/verify', { challenge_id: challenge.id, code })
+    const session = await verify().catch(async (error) => {
+      if (error.code !== 'mfa_challenge_expired') throw error
+      await begin()
+      if (factor.factor_type === 'phone') throw new Error('The code has expired. A new one was sent.')
+      return verify()
+    })
     token = session.access_token
     await ask()
   })

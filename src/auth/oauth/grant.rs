@@ -49,7 +49,7 @@ pub(in crate::auth) async fn sign_in(
 ) -> Result<TokenResponse, AuthError> {
     limits::count(auth, Limited::Token, origin).await?;
     let mut provider = provider(&auth.config(), &grant)?;
-    if let Some(wanted) = given(&grant.client_id) {
+    if let Some(wanted) = given(grant.client_id.as_deref()) {
         provider.settings.client_ids.retain(|id| *id == wanted);
     }
     match sign_in_at(auth, &provider, &grant, bearer, client).await {
@@ -68,7 +68,7 @@ async fn sign_in_at(
     bearer: Option<Bearer<'_>>,
     client: &Client,
 ) -> Result<TokenResponse, AuthError> {
-    let token = given(&grant.id_token).ok_or(AuthError::Invalid("id_token required"))?;
+    let token = given(grant.id_token.as_deref()).ok_or(AuthError::Invalid("id_token required"))?;
     let link_to = match (grant.link_identity, bearer) {
         (true, Some(bearer)) => Some(identities::linking_user(auth, bearer).await?),
         (true, None) => {
@@ -77,8 +77,8 @@ async fn sign_in_at(
         }
         (false, _) => None,
     };
-    let nonce = given(&grant.nonce);
-    let access_token = given(&grant.access_token);
+    let nonce = given(grant.nonce.as_deref());
+    let access_token = given(grant.access_token.as_deref());
     let beside = Beside {
         nonce: if provider.settings.skip_nonce_check {
             Nonce::Unchecked
@@ -119,8 +119,8 @@ async fn sign_in_at(
     sign_in::answer(auth, opened).await
 }
 
-fn given(text: &Option<String>) -> Option<String> {
-    text.clone().filter(|text| !text.is_empty())
+fn given(text: Option<&str>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
 const BAD_TOKEN: AuthError = AuthError::Refused(ErrorCode::BadOauthCallback, "Bad ID token");

@@ -96,33 +96,67 @@ fn range(page: u32, per_page: u32) -> (i64, i64) {
 const FAILURE_EVERY: TimeDelta = TimeDelta::seconds(3);
 const FAILURES_KEPT: TimeDelta = TimeDelta::seconds(300);
 
-/// Notes that a password was wrong, unless too many were noted lately. Failures at accounts are counted apart from those
-/// at names nobody has, so that a flood of the latter hides none of the former. What was typed is not kept: it may be a
-/// password.
+/// Failures of one kind share their room, so that a flood of one hides none of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A wrong password of an account.
+    Account,
+    /// A password for a name nobody has.
+    Nobody,
+    /// The end of a sign-in that led elsewhere: a state, a code, a verifier, an ID token.
+    Return,
+    /// An authenticator's answer.
+    Passkey,
+    /// An OAuth client that did not prove to be itself.
+    OAuthClient,
+}
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Nobody => "nobody",
+            Self::Return => "return",
+            Self::Passkey => "passkey",
+            Self::OAuthClient => "oauth_client",
+        }
+    }
+}
+
+/// Notes that a password was wrong, unless too many were noted lately. What was typed is not kept: it may be a password.
 pub(super) async fn sign_in_failed(
     auth: &Auth,
     account: Option<&Credentials>,
     provider: &'static str,
     client: &Client,
 ) -> Result<(), AuthError> {
-    let kind: &[u8] = if account.is_some() {
-        b"account"
-    } else {
-        b"nobody"
-    };
-    let actor = account.map_or(NOBODY, |found| (found.user_id, found.name.as_str()));
     let traits = json!({ "provider": provider });
-    log_failure(auth, kind, (actor, &traits), client).await
+    let (kind, actor) = match account {
+        Some(found) => (Kind::Account, (found.user_id, found.name.as_str())),
+        None => (Kind::Nobody, NOBODY),
+    };
+    // Always asks the database, whether or not there is room: the time it takes must not tell who has an account.
+    let now = auth.clock().now();
+    let _ = log_failure(auth, kind, (actor, &traits), (client, now)).await?;
+    Ok(())
 }
 
-/// Notes that the end of a sign-in that led elsewhere was refused (a state, a code, a verifier, an ID token), with what
-/// `traits` say of it. Counted apart from passwords, so that a flood of invented states hides no guessing.
-pub(super) async fn return_refused(
+/// Notes that something else was refused, with what `traits` say of it. Being refused costs nothing here, so a flood must
+/// not take our connections and wait for one row: while this node knows that there is no room, nobody is asked.
+pub(super) async fn refused(
     auth: &Auth,
+    kind: Kind,
     traits: &Value,
     client: &Client,
 ) -> Result<(), AuthError> {
-    log_failure(auth, b"return", (NOBODY, traits), client).await
+    let now = auth.clock().now();
+    if auth.limits().is_full(kind.as_str(), now) {
+        return Ok(());
+    }
+    if let Err(until) = log_failure(auth, kind, (NOBODY, traits), (client, now)).await? {
+        auth.limits().set_full(kind.as_str(), until);
+    }
+    Ok(())
 }
 
 /// The same for an error on its way to the client, which comes back; or why it could not be noted. What is no refusal
@@ -130,14 +164,14 @@ pub(super) async fn return_refused(
 pub(super) async fn noted(
     auth: &Auth,
     error: AuthError,
-    provider: &str,
+    (kind, provider): (Kind, &str),
     client: &Client,
 ) -> AuthError {
     if !error.is_refusal() {
         return error;
     }
     let traits = json!({ "provider": provider, "error_code": error.code().as_str() });
-    match return_refused(auth, &traits, client).await {
+    match refused(auth, kind, &traits, client).await {
         Ok(()) => error,
         Err(failure) => failure,
     }
@@ -145,20 +179,19 @@ pub(super) async fn noted(
 
 const NOBODY: (Uuid, &str) = (Uuid::nil(), "");
 
+/// Notes a failure, or tells when there will be room for one.
 async fn log_failure(
     auth: &Auth,
-    kind: &[u8],
+    kind: Kind,
     (actor, traits): ((Uuid, &str), &Value),
-    client: &Client,
-) -> Result<(), AuthError> {
+    (client, now): (&Client, DateTime<Utc>),
+) -> Result<Result<(), DateTime<Utc>>, AuthError> {
     let bucket = Bucket {
-        key: limits::key(auth, "login_failed", kind),
+        key: limits::key(auth, "login_failed", kind.as_str().as_bytes()),
         step: FAILURE_EVERY,
         window: FAILURES_KEPT,
     };
     let payload = audit::payload(Action::LoginFailed, actor, traits);
-    let now = auth.clock().now();
     let connection = auth.db().auth().connection().await?;
-    queries::log_sampled(&connection, &bucket, &payload, (client, now)).await?;
-    Ok(())
+    Ok(queries::log_sampled(&connection, &bucket, &payload, (client, now)).await?)
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
+use super::audit_log::Kind;
 pub(super) use super::landing::{
     redirect_with_code, redirect_with_error, redirect_with_message, redirect_with_session,
 };
@@ -221,7 +222,7 @@ pub(super) async fn exchange(
     limits::count(auth, Limited::Token, origin).await?;
     match exchange_once(auth, code, verifier, client).await {
         Ok(answer) => Ok(answer),
-        Err(error) => Err(audit_log::noted(auth, error, "pkce", client).await),
+        Err(error) => Err(audit_log::noted(auth, error, (Kind::Return, "pkce"), client).await),
     }
 }
 

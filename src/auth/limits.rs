@@ -9,6 +9,8 @@
 //!
 //! The database sees keyed hashes only.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
@@ -106,6 +108,8 @@ pub(super) struct Limits {
     refreshes: Buckets,
     /// Attempts that wait for others on the same account.
     waiting: Semaphore,
+    /// Until when there is no room for failures in the audit log, by kind.
+    full: Mutex<BTreeMap<&'static str, DateTime<Utc>>>,
 }
 
 /// More waiting attempts are told to come back.
@@ -120,7 +124,20 @@ impl Limits {
             key: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()),
             refreshes: Buckets::default(),
             waiting: Semaphore::new(MAX_WAITING),
+            full: Mutex::default(),
         }
+    }
+
+    /// Whether this node knows that the audit log has no room for a failure of this kind now.
+    pub(super) fn is_full(&self, kind: &str, now: DateTime<Utc>) -> bool {
+        let full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        full.get(kind).is_some_and(|until| *until > now)
+    }
+
+    /// Keeps in mind that it has none before `until`.
+    pub(super) fn set_full(&self, kind: &'static str, until: DateTime<Utc>) {
+        let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        full.insert(kind, until);
     }
 
     /// 16 bytes that stand for `value`; `kind` keeps the uses apart.

@@ -1,15 +1,18 @@
 //! The way back from a provider.
 
 use axum::http::StatusCode;
+use chrono::TimeDelta;
 use url::Url;
 
 use super::account::{self, Arrival, End, Ended};
 use super::client::{self, Granted};
 use super::id_token::{self, Beside, Nonce};
+use super::once;
 use super::pending::PendingIdentity;
 use super::profile::{self, Profile};
 use super::provider::Provider;
 use super::start::{BAD_STATE, Browser, FlowSecrets};
+use crate::auth::audit_log::Kind;
 use crate::auth::flow::{self, ProviderTokens};
 use crate::auth::model::Client;
 use crate::auth::queries::oauth as queries;
@@ -77,12 +80,18 @@ pub(super) async fn finish(
     let found = match take(auth, answer, (browser, path_provider)).await {
         Ok(found) => found,
         // What is not ours to finish goes nowhere but home.
-        Err(error) => return home(auth, audit_log::noted(auth, error, "oauth", client).await),
+        Err(error) => {
+            let what = (Kind::Return, "oauth");
+            return home(auth, audit_log::noted(auth, error, what, client).await);
+        }
     };
     let (flow, target) = found;
     let error = match lead(auth, answer, (&flow, &target), client).await {
         Ok(url) => return Ok(url),
-        Err(error) => audit_log::noted(auth, error, &flow.provider, client).await,
+        Err(error) => {
+            let what = (Kind::Return, flow.provider.as_str());
+            audit_log::noted(auth, error, what, client).await
+        }
     };
     let mut error = ApiError::from(error);
     if answer.is_denied() {
@@ -137,7 +146,11 @@ async fn take(
         let hash = browser.hash();
         flow.browser_hash.as_deref() == Some(hash.as_slice())
     });
-    let is_same_provider = path_provider.is_none_or(|name| name == flow.provider);
+    let is_same_provider = match path_provider {
+        Some(name) => name == flow.provider,
+        None => !Provider::find(&auth.config(), &flow.provider)
+            .is_ok_and(|provider| provider.has_own_callback()),
+    };
     if !is_in_time || !is_same_browser || !is_same_provider || flow.secrets.is_none() {
         forget(auth, &flow).await;
         return Err(BAD_STATE);
@@ -180,6 +193,7 @@ async fn run_to_end(
     let sealed = flow.secrets.as_deref().unwrap_or_default();
     let plain = flow::open_secrets(auth, flow.id, sealed)?;
     let secrets: FlowSecrets = serde_json::from_slice(&plain).map_err(|_| BAD_STATE)?;
+    use_code(auth, code).await?;
     let (granted, profile) = fetch(auth, &provider, answer, (code, &secrets)).await?;
     let arrival = Arrival {
         provider: provider.name(),
@@ -239,6 +253,21 @@ fn code<'a>(answer: &'a Answer, provider: &Provider) -> Result<&'a str, AuthErro
             ErrorCode::BadOauthCallback,
             "The provider's answer has no code",
         ))
+}
+
+/// How long a code is remembered; providers forget theirs after minutes.
+const CODE_MEMORY: TimeDelta = TimeDelta::days(1);
+
+/// A code is good for one answer, of whichever provider. One that came with the state of a hostile provider, and was sent
+/// to it, must not come again with that of the provider whose code it is (mix-up): its challenge and nonce may well be
+/// those of a flow that the attacker has begun.
+async fn use_code(auth: &Auth, code: &str) -> Result<(), AuthError> {
+    let expires_at = auth.clock().now() + CODE_MEMORY;
+    if once::use_up(auth, ("code", code), expires_at).await? {
+        return Ok(());
+    }
+    let message = "The provider's code was used before; begin again";
+    Err(AuthError::Refused(ErrorCode::BadOauthCallback, message))
 }
 
 /// Who signed in at the provider.

@@ -1,6 +1,5 @@
 //! Signing in with an ID token that the client got from the provider by itself: one-tap buttons, native apps.
 
-use aws_lc_rs::digest;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
@@ -8,10 +7,10 @@ use super::account::{self, Arrival, End, Ended};
 use super::id_token::{self, Beside, Nonce};
 use super::profile::Profile;
 use super::provider::{Missing, Provider};
-use super::{client, identities};
+use super::{client, identities, once};
+use crate::auth::audit_log::Kind;
 use crate::auth::limits::{self, Limited, Origin};
 use crate::auth::model::{Client, TokenResponse};
-use crate::auth::queries::oauth as queries;
 use crate::auth::sign_in;
 use crate::auth::user::Bearer;
 use crate::auth::{Auth, AuthError, audit_log};
@@ -50,12 +49,15 @@ pub(in crate::auth) async fn sign_in(
 ) -> Result<TokenResponse, AuthError> {
     limits::count(auth, Limited::Token, origin).await?;
     let mut provider = provider(&auth.config(), &grant)?;
-    if let Some(wanted) = given(&grant.client_id) {
+    if let Some(wanted) = given(grant.client_id.as_deref()) {
         provider.settings.client_ids.retain(|id| *id == wanted);
     }
     match sign_in_at(auth, &provider, &grant, bearer, client).await {
         Ok(answer) => Ok(answer),
-        Err(error) => Err(audit_log::noted(auth, error, provider.name(), client).await),
+        Err(error) => {
+            let what = (Kind::Return, provider.name());
+            Err(audit_log::noted(auth, error, what, client).await)
+        }
     }
 }
 
@@ -66,7 +68,7 @@ async fn sign_in_at(
     bearer: Option<Bearer<'_>>,
     client: &Client,
 ) -> Result<TokenResponse, AuthError> {
-    let token = given(&grant.id_token).ok_or(AuthError::Invalid("id_token required"))?;
+    let token = given(grant.id_token.as_deref()).ok_or(AuthError::Invalid("id_token required"))?;
     let link_to = match (grant.link_identity, bearer) {
         (true, Some(bearer)) => Some(identities::linking_user(auth, bearer).await?),
         (true, None) => {
@@ -75,8 +77,8 @@ async fn sign_in_at(
         }
         (false, _) => None,
     };
-    let nonce = given(&grant.nonce);
-    let access_token = given(&grant.access_token);
+    let nonce = given(grant.nonce.as_deref());
+    let access_token = given(grant.access_token.as_deref());
     let beside = Beside {
         nonce: if provider.settings.skip_nonce_check {
             Nonce::Unchecked
@@ -117,8 +119,8 @@ async fn sign_in_at(
     sign_in::answer(auth, opened).await
 }
 
-fn given(text: &Option<String>) -> Option<String> {
-    text.clone().filter(|text| !text.is_empty())
+fn given(text: Option<&str>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
 const BAD_TOKEN: AuthError = AuthError::Refused(ErrorCode::BadOauthCallback, "Bad ID token");
@@ -143,21 +145,13 @@ async fn use_once(auth: &Auth, claims: &Map<String, Value>) -> Result<(), AuthEr
     let (Some(issuer), Some(nonce)) = (text("iss"), text("nonce")) else {
         return Ok(());
     };
-    let mut context = digest::Context::new(&digest::SHA256);
-    for part in [issuer, nonce] {
-        context.update(&part.len().to_be_bytes());
-        context.update(part.as_bytes());
-    }
-    let hash = context.finish();
     let now = auth.clock().now();
     let expires_at = claims
         .get("exp")
         .and_then(Value::as_i64)
         .and_then(|seconds| DateTime::<Utc>::from_timestamp(seconds, 0))
         .unwrap_or(now + TimeDelta::days(1));
-    let tx = auth.db().auth().begin().await?;
-    let used = queries::use_id_token(&tx, hash.as_ref(), expires_at, now).await;
-    if tx.finish(used).await? {
+    if once::use_up(auth, (issuer, nonce), expires_at).await? {
         Ok(())
     } else {
         Err(BAD_TOKEN)

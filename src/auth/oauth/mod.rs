@@ -22,6 +22,7 @@ mod http;
 mod id_token;
 mod identities;
 mod issuer;
+mod once;
 mod page;
 mod pending;
 mod policy;

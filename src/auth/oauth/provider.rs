@@ -155,6 +155,14 @@ impl Provider {
         self.settings.redirect_uri.clone().unwrap_or_else(default)
     }
 
+    /// Whether that is an address which no other provider sends anybody to. An answer that comes elsewhere is then not
+    /// its own, whatever state it brings: the browser was sent on to another provider (mix-up, RFC 9700, 4.4).
+    pub(super) fn has_own_callback(&self) -> bool {
+        let own = format!("/auth/v1/callback/{}", self.name());
+        let configured = self.settings.redirect_uri.as_deref();
+        configured.is_some_and(|uri| uri.ends_with(&own))
+    }
+
     /// Parameters that only this provider needs.
     pub(super) fn own_parameters(&self) -> &'static [(&'static str, &'static str)] {
         match self.name() {

@@ -83,13 +83,14 @@ struct Resumed {
 
 async fn resume(
     State(auth): State<Auth>,
+    client: Client,
     headers: HeaderMap,
     Query(resumed): Query<Resumed>,
 ) -> Result<Response, ApiError> {
     let config = auth.config();
     let browser = Browser::of(&config, &headers);
     let state = resumed.state.unwrap_or_default();
-    let url = start::resume(&auth, &state, &browser).await?;
+    let url = start::resume(&auth, &state, &browser, &client).await?;
     lead_to(&url, Some(browser.cookie(&config)))
 }
 

@@ -13,12 +13,14 @@ use uuid::Uuid;
 
 use super::client;
 use super::provider::Provider;
+use crate::auth::audit_log::Kind;
 use crate::auth::flow::{self, Challenge, NewFlow};
 use crate::auth::limits::{self, Limited, Origin};
+use crate::auth::model::Client;
 use crate::auth::queries::oauth as queries;
 use crate::auth::secrets::token_hash;
 use crate::auth::sign_in::Method;
-use crate::auth::{Auth, AuthError, redirect, signed};
+use crate::auth::{Auth, AuthError, audit_log, redirect, signed};
 use crate::clock::random_token;
 use crate::config::Config;
 use crate::error::ErrorCode;
@@ -232,7 +234,18 @@ pub(super) async fn resume(
     auth: &Auth,
     state: &str,
     browser: &Browser,
+    client: &Client,
 ) -> Result<String, AuthError> {
+    match resume_once(auth, state, browser).await {
+        Ok(url) => Ok(url),
+        Err(error) => {
+            let what = (Kind::Return, "oauth");
+            Err(audit_log::noted(auth, error, what, client).await)
+        }
+    }
+}
+
+async fn resume_once(auth: &Auth, state: &str, browser: &Browser) -> Result<String, AuthError> {
     if !signed::is_ours(auth, Family::OauthState, state) {
         return Err(BAD_STATE);
     }

@@ -2,12 +2,15 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::error::{OAuthError, invalid_request};
 use super::parameters::Parameters;
 use super::{is_same, sha256_text};
 use crate::auth::Auth;
+use crate::auth::audit_log::{self, Kind};
+use crate::auth::model::Client;
 use crate::auth::queries::oauth_clients::{self, OAuthClient};
 
 const UNKNOWN: &str = "The client is unknown, or its secret is wrong";
@@ -27,6 +30,7 @@ pub(super) async fn authenticate(
     auth: &Auth,
     authorization: Option<&str>,
     body: &Parameters,
+    from: &Client,
 ) -> Result<OAuthClient, OAuthError> {
     let by_header = authorization.is_some();
     let refused = |text| OAuthError::Client(text, by_header);
@@ -35,19 +39,30 @@ pub(super) async fn authenticate(
         None => from_body(body),
     };
     let id = presented.id.ok_or_else(|| refused(UNKNOWN))?;
-    let connection = auth.db().auth().connection().await?;
-    let client = oauth_clients::find(&connection, id).await?;
-    let client = client.ok_or_else(|| refused(UNKNOWN))?;
+    let found = {
+        let connection = auth.db().auth().connection().await?;
+        oauth_clients::find(&connection, id).await?
+    };
+    let client = found.ok_or_else(|| refused(UNKNOWN))?;
+    if let Err(problem) = check(&client, presented) {
+        let traits =
+            json!({ "provider": "oauth_client", "client_id": id, "error_code": "invalid_client" });
+        audit_log::refused(auth, Kind::OAuthClient, &traits, from).await?;
+        return Err(refused(problem));
+    }
+    Ok(client)
+}
+
+fn check(client: &OAuthClient, presented: Presented) -> Result<(), &'static str> {
     if client.auth_method != presented.method {
-        let text = "The client is registered for another way of authentication";
-        return Err(refused(text));
+        return Err("The client is registered for another way of authentication");
     }
     let is_itself = match (&client.secret_hash, presented.secret) {
         (None, None) => true,
         (Some(hash), Some(secret)) => is_same(hash, &sha256_text(&secret)),
         _ => false,
     };
-    is_itself.then_some(client).ok_or_else(|| refused(UNKNOWN))
+    is_itself.then_some(()).ok_or(UNKNOWN)
 }
 
 fn from_header(header: &str, body: &Parameters) -> Result<Presented, OAuthError> {

@@ -10,6 +10,7 @@ use super::parameters::Parameters;
 use super::scope::Scopes;
 use super::{is_same, sha256_text};
 use crate::auth::audit::{self, Action};
+use crate::auth::audit_log::Kind;
 use crate::auth::limits::{self, Origin};
 use crate::auth::model::{Client, Session, User};
 use crate::auth::queries::oauth_clients::OAuthClient;
@@ -56,14 +57,20 @@ pub(super) async fn exchange(
         return Err(OAuthError::Refused("unauthorized_client", text));
     }
     // The address is the client's: all its users come from there.
-    let from = Client {
+    let user = Client {
         ip: None,
         user_agent: from.user_agent.clone(),
     };
-    match grant_type {
-        "refresh_token" => refresh(auth, client, asked, (&from, origin)).await,
-        _ => code(auth, client, asked, &from).await,
+    if grant_type == "refresh_token" {
+        return refresh(auth, client, asked, (&user, origin)).await;
     }
+    let exchanged = code(auth, client, asked, &user).await;
+    if let Err(OAuthError::Refused(error_code, _)) = &exchanged {
+        let traits =
+            json!({ "provider": METHOD, "client_id": client.id, "error_code": error_code });
+        audit_log::refused(auth, Kind::Return, &traits, from).await?;
+    }
+    exchanged
 }
 
 /// What became of a code.
@@ -85,13 +92,7 @@ async fn code(
     let code_hash = sha256_text(code);
     let tx = auth.db().auth().begin().await?;
     let exchanged = open_session(auth, &tx, (client, &code_hash), asked, from).await;
-    let exchanged = tx.finish(exchanged).await;
-    if let Err(OAuthError::Refused(error_code, _)) = &exchanged {
-        let traits =
-            json!({ "provider": METHOD, "client_id": client.id, "error_code": error_code });
-        audit_log::return_refused(auth, &traits, from).await?;
-    }
-    match exchanged? {
+    match tx.finish(exchanged).await? {
         Exchanged::Reused => Err(invalid_grant(
             "The code was used before; what it gave is revoked",
         )),

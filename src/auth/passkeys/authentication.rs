@@ -4,15 +4,17 @@ use serde_json::Value;
 use uuid::Uuid;
 use webauthn_rs::prelude::{
     AuthenticationResult, DiscoverableAuthentication, Passkey as Credential, PublicKeyCredential,
+    Webauthn,
 };
 
 use super::{Challenge, PATIENCE, check_enabled, internal, refused, state, verification_failed};
+use crate::auth::audit_log::Kind;
 use crate::auth::limits::{self, Limited, Origin};
 use crate::auth::model::{Client, TokenResponse};
 use crate::auth::queries::{self, passkeys::Purpose};
 use crate::auth::sign_in::{self, Method, Opened};
 use crate::auth::webauthn::{parse, relying_party, stored, to_value};
-use crate::auth::{Auth, AuthError};
+use crate::auth::{Auth, AuthError, audit_log};
 use crate::db::Tx;
 
 /// Asks any authenticator that has a passkey for this site to use it.
@@ -54,8 +56,23 @@ pub(super) async fn verify(
     let party = relying_party(auth)?;
     let answer: PublicKeyCredential = parse(answer)?;
     limits::count(auth, Limited::Mfa, origin).await?;
+    match sign_in(auth, &party, (challenge_id, &answer), client).await {
+        Ok(tokens) => Ok(tokens),
+        Err(error) => {
+            let what = (Kind::Passkey, "passkey");
+            Err(audit_log::noted(auth, error, what, client).await)
+        }
+    }
+}
+
+async fn sign_in(
+    auth: &Auth,
+    party: &Webauthn,
+    (challenge_id, answer): (Uuid, &PublicKeyCredential),
+    client: &Client,
+) -> Result<TokenResponse, AuthError> {
     let (user_id, credential_id) = party
-        .identify_discoverable_authentication(&answer)
+        .identify_discoverable_authentication(answer)
         .map_err(|error| refused(&error))?;
     let (taken, found) = {
         let connection = auth.db().auth().connection().await?;
@@ -68,7 +85,7 @@ pub(super) async fn verify(
     let (id, credential) = found.ok_or_else(verification_failed)?;
     let mut credential: Credential = stored(credential)?;
     let used = party
-        .finish_discoverable_authentication_v2(&answer, state, &credential)
+        .finish_discoverable_authentication_v2(answer, state, &credential)
         .map_err(|error| refused(&error))?;
     credential.update_credential(&used);
     let tx = auth.db().auth().begin().await?;

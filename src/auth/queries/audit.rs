@@ -135,24 +135,23 @@ fn entry(row: &Row) -> Entry {
     }
 }
 
-/// Appends an entry, if the bucket has a token for it.
+/// Appends an entry, if the bucket has a token for it, or tells when there will be one.
 pub(in crate::auth) async fn log_sampled(
     db: &SystemConnection,
     bucket: &Bucket,
     payload: &Value,
     (client, at): (&Client, DateTime<Utc>),
-) -> Result<(), DbError> {
-    if take_token(db, bucket, at).await?.is_err() {
-        return Ok(());
+) -> Result<Result<(), DateTime<Utc>>, DbError> {
+    if let Err(until) = take_token(db, bucket, at).await? {
+        return Ok(Err(until));
     }
     let sql = "
     insert into auth.audit_log_entries
       (payload, created_at, ip_address)
     values
       ($1, $2, $3)";
-    db.execute(sql, &[&payload, &at, &ip_text(client)])
-        .await
-        .map(drop)
+    db.execute(sql, &[&payload, &at, &ip_text(client)]).await?;
+    Ok(Ok(()))
 }
 
 /// The last seal, and nobody else's turn until the end of the transaction.

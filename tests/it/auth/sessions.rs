@@ -300,8 +300,7 @@ async fn a_thousand_refreshes_at_once_leave_one_family() {
 }
 
 /// Attack 44. Fails when passwords are hashed on the threads that serve requests, as nothing would be answered before the
-/// first is checked; and when more are hashed at once than there are
-/// places.
+/// first is checked; and when more are hashed at once than there are places.
 #[tokio::test]
 async fn others_are_served_while_fifty_passwords_are_hashed() {
     let app = App::with_settings(&[("auth.argon2_concurrency", "2")]).await;
@@ -317,19 +316,19 @@ async fn others_are_served_while_fifty_passwords_are_hashed() {
     let sign_ins = join_all(people.iter().map(|email| app.sign_in(email, PASSWORD)));
     let others = async {
         let mut answered = 0;
-        for _ in 0..50 {
+        // Until both places are taken, however late a busy machine begins.
+        while answered < 50 || app.password_hashes() < before + 2 {
             app.get_user(session.access_token()).await.ok();
             get(&app, "/health", &service_token()).await.ok();
             answered += 1;
         }
-        (answered, app.password_hashes() - before)
+        app.password_hashes() - before
     };
     tokio::pin!(sign_ins);
     tokio::select! {
         biased;
         _ = &mut sign_ins => panic!("the passwords were checked first"),
-        (answered, hashes) = others => {
-            assert_eq!(answered, 50);
+        hashes = others => {
             assert_eq!(hashes, 2, "so many of the fifty were begun with two places");
         }
     }

@@ -23,7 +23,7 @@ pub(super) async fn grant(
     ClientHeader(header): ClientHeader,
     Body(asked): Body,
 ) -> Result<Json<Tokens>, OAuthError> {
-    let client = client_auth::authenticate(&auth, header.as_deref(), &asked).await?;
+    let client = client_auth::authenticate(&auth, header.as_deref(), &asked, &from).await?;
     let exchanged = grant::exchange(&auth, &client, &asked, (&from, origin)).await?;
     Ok(Json(exchanged))
 }
@@ -40,6 +40,7 @@ pub(super) async fn userinfo(
 pub(super) async fn introspect(
     State(auth): State<Auth>,
     service: Result<Service, ApiError>,
+    from: Client,
     ClientHeader(header): ClientHeader,
     Body(asked): Body,
 ) -> Result<Json<Value>, OAuthError> {
@@ -47,7 +48,7 @@ pub(super) async fn introspect(
         let answer = tokens::introspect(&auth, Asker::Project, &asked).await?;
         return Ok(Json(answer));
     }
-    let client = client_auth::authenticate(&auth, header.as_deref(), &asked).await?;
+    let client = client_auth::authenticate(&auth, header.as_deref(), &asked, &from).await?;
     if client.client_type == "public" {
         // Whoever finds a token could ask in its name.
         let text = "A public client cannot introspect tokens";
@@ -59,10 +60,11 @@ pub(super) async fn introspect(
 
 pub(super) async fn revoke(
     State(auth): State<Auth>,
+    from: Client,
     ClientHeader(header): ClientHeader,
     Body(asked): Body,
 ) -> Result<StatusCode, OAuthError> {
-    let client = client_auth::authenticate(&auth, header.as_deref(), &asked).await?;
+    let client = client_auth::authenticate(&auth, header.as_deref(), &asked, &from).await?;
     tokens::revoke(&auth, &client, &asked).await?;
     Ok(StatusCode::OK)
 }

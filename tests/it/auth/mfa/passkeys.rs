@@ -186,6 +186,27 @@ async fn forged_answers_are_refused() {
     sign_in(&app, &asked, used).await.ok();
 }
 
+/// Attack S20. Fails when `verify` does not note what it refuses.
+#[tokio::test]
+async fn refused_answers_are_logged() {
+    let app = App::new().await;
+    let mut ana = owner(&app, "ana@example.com").await;
+    let asked = ask(&app).await;
+    ana.key.origin = "https://evil.example".parse().unwrap();
+    let used = ana.answer(&asked);
+    sign_in(&app, &asked, used.clone())
+        .await
+        .refused(400, FAILED);
+    sign_in(&app, &asked, used).await.refused(400, UNKNOWN);
+    let noted = "select string_agg(concat_ws(' ', payload -> 'traits' ->> 'provider', payload -> 'traits' ->> 'error_code'), ', ' order by created_at, ctid)
+           from auth.audit_log_entries
+          where payload ->> 'action' = 'login_failed'";
+    assert_eq!(
+        app.value(noted).await,
+        format!("passkey {FAILED}, passkey {UNKNOWN}")
+    );
+}
+
 /// Fails without the deletion in `take_challenge`, or its column of the session; without purpose and user too, for
 /// sign-ins.
 #[tokio::test]

@@ -216,6 +216,66 @@ async fn no_provider_borrows_the_page_of_another() {
     landing.access_token();
 }
 
+/// Mix-up as it usually goes: the page of one provider sends the browser on to another, with the state it was given, and
+/// with challenge and nonce of a flow that the attacker has begun there. Fails without `use_code`: the attacker is signed
+/// in as the victim.
+#[tokio::test]
+async fn a_code_that_went_to_another_provider_is_of_no_use() {
+    let (honest, evil) = (Provider::start().await, Provider::start().await);
+    let settings = external("evil", &evil.url);
+    let app = project_of(&honest, "acme", &settings).await;
+    let mut attacker = Browser::new(&app);
+    let theirs = attacker.begin("provider=acme").await;
+    let mut victim = Browser::new(&app);
+    let location = victim.begin("provider=evil").await;
+    let code = honest.sign_in(&theirs, ana(&app));
+    victim
+        .come_back(&state_of(&location), &code)
+        .await
+        .refused("bad_oauth_callback");
+    assert_eq!(evil.forms()[0]["code"], code, "the attacker has the code");
+    attacker
+        .come_back(&state_of(&theirs), &code)
+        .await
+        .refused("bad_oauth_callback");
+    assert_eq!(counts(&app).await, "0,0,0");
+    assert_eq!(honest.calls("/token"), 0);
+}
+
+/// The same, where the code does not even reach the hostile provider: that has an address of its own to come back to. Fails
+/// when `take` lets an answer come to the address of all for a provider that has an address of its own.
+#[tokio::test]
+async fn an_answer_comes_to_the_address_that_its_provider_was_given() {
+    let (honest, evil) = (Provider::start().await, Provider::start().await);
+    let mut settings = external("evil", &evil.url);
+    let own = "https://api.example/auth/v1/callback/evil";
+    settings.push(("auth.external.evil.redirect_uri", own));
+    let app = project_of(&honest, "acme", &settings).await;
+    let mut browser = Browser::new(&app);
+    let location = browser.begin("provider=evil").await;
+    assert_eq!(query(&location)["redirect_uri"], own);
+    let code = honest.sign_in(&location, ana(&app));
+    browser
+        .come_back(&state_of(&location), &code)
+        .await
+        .refused("bad_oauth_state");
+    assert_eq!(
+        evil.calls("/token"),
+        0,
+        "the code was sent to the wrong provider"
+    );
+
+    let location = browser.begin("provider=evil").await;
+    let code = evil.sign_in(&location, ana(&app));
+    let path = format!("/callback/evil?state={}&code={code}", state_of(&location));
+    Landing::of(&browser.get(&path).await).access_token();
+    // Who was given the address of all may be sent to either.
+    let location = browser.begin("provider=acme").await;
+    let code = honest.sign_in(&location, ana(&app));
+    let path = format!("/callback/acme?state={}&code={code}", state_of(&location));
+    Landing::of(&browser.get(&path).await).access_token();
+}
+
 /// What the audit log says of refusals, oldest first.
 async fn refusals(app: &App) -> String {
     app.value(
@@ -226,7 +286,7 @@ async fn refusals(app: &App) -> String {
     .await
 }
 
-/// Attack S20: what is refused is in the audit log. Fails when `finish`, `exchange` or `sign_in` does not note it.
+/// Attack S20: what is refused is in the audit log. Fails when `finish`, `exchange`, `resume` or `sign_in` does not note it.
 #[tokio::test]
 async fn answers_codes_and_tokens_that_are_refused_are_logged() {
     let (app, provider) = project(&[]).await;
@@ -281,6 +341,12 @@ async fn answers_codes_and_tokens_that_are_refused_are_logged() {
         .refused(404, "flow_state_not_found");
     expected.push("pkce flow_state_not_found");
 
+    browser
+        .get("/authorize/continue?state=invented")
+        .await
+        .refused(400, "bad_oauth_state");
+    expected.push("oauth bad_oauth_state");
+
     let foreign = provider.id_token(now(&app), &json!({"iss": "https://evil.example"}));
     app.post(
         "/token?grant_type=id_token",
@@ -303,6 +369,42 @@ async fn answers_codes_and_tokens_that_are_refused_are_logged() {
     assert_eq!(app.value(noted).await, "100");
     app.sign_in("nobody@example.com", PASSWORD).await;
     assert_eq!(app.value(noted).await, "101");
+}
+
+/// Fails when `log_failure` asks the database for room while it knows that there is none: a flood of invented states would
+/// take its connections, and wait for one row.
+#[tokio::test]
+async fn a_flood_of_invented_states_leaves_the_database_alone() {
+    let (app, _provider) = project(&[]).await;
+    let mut browser = Browser::new(&app);
+    for _ in 0..101 {
+        browser
+            .come_back("invented", "code")
+            .await
+            .refused("bad_oauth_state");
+    }
+    app.owner
+        .batch_execute("begin; lock table auth.rate_limits")
+        .await
+        .unwrap();
+    let more = tokio::time::timeout(
+        std::time::Duration::from_secs(3),
+        browser.come_back("invented", "code"),
+    );
+    let more = more.await.expect("the answer waits for the database");
+    more.refused("bad_oauth_state");
+    app.owner.batch_execute("commit").await.unwrap();
+    // And it is asked again once there is room.
+    app.advance(3);
+    browser
+        .come_back("invented", "code")
+        .await
+        .refused("bad_oauth_state");
+    assert_eq!(
+        app.value("select count(*) from auth.audit_log_entries")
+            .await,
+        "101"
+    );
 }
 
 /// Fails when our own code challenge, or the nonce, is left out: a code of another flow would do.

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use proptest::prelude::Strategy as _;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     CHALLENGE, Client, Provider, REDIRECT, VERIFIER, access, form, location, oauth_refused,
@@ -192,6 +192,46 @@ async fn codes_that_are_refused_are_logged() {
     };
     assert_eq!(provider.value(&of(&client)).await, "2");
     assert_eq!(provider.value(&of(&other)).await, "1");
+
+    // The first reuse ends the session; the next one has none to end, and is noted all the same.
+    let code = provider.code(&client, &ana, &[]).await;
+    assert_eq!(provider.exchange(&client, &code).await.status, 200);
+    for noted in ["3", "4"] {
+        oauth_refused(
+            &provider.exchange(&client, &code).await,
+            400,
+            "invalid_grant",
+        );
+        assert_eq!(provider.value(&of(&client)).await, noted);
+    }
+}
+
+/// Attack S20. Fails when `authenticate` does not note what it refuses.
+#[tokio::test]
+async fn wrong_secrets_of_clients_are_logged() {
+    let provider = Provider::new().await;
+    let client = provider.confidential().await;
+    let guess = |id: &str| Client {
+        id: id.to_owned(),
+        secret: Some("a guess at the secret".to_owned()),
+        redirect: client.redirect.clone(),
+    };
+    for path in ["/oauth/token", "/oauth/introspect", "/oauth/revoke"] {
+        let refused = provider.ask(path, &guess(&client.id), &[]).await;
+        oauth_refused(&refused, 401, "invalid_client");
+    }
+    // What is no client's name is not kept.
+    let nobody = uuid::Uuid::new_v4().to_string();
+    let refused = provider.ask("/oauth/token", &guess(&nobody), &[]).await;
+    oauth_refused(&refused, 401, "invalid_client");
+    let noted = "select string_agg(distinct payload ->> 'traits', ' ') || ' ' || count(*) from auth.audit_log_entries
+                  where payload ->> 'action' = 'login_failed'";
+    let noted = provider.value(noted).await;
+    let (traits, count) = noted.rsplit_once(' ').unwrap();
+    let traits: Value = serde_json::from_str(traits).unwrap();
+    let expected =
+        json!({"provider": "oauth_client", "client_id": client.id, "error_code": "invalid_client"});
+    assert_eq!((traits, count), (expected, "3"));
 }
 
 /// Attack 21. Remove the lock in `queries::lock_code`, or `revoke_reused`, and this fails.

@@ -12,7 +12,7 @@ use super::body::{Download, Meter, Upload};
 use super::error::{Failure, RestError};
 use super::headers::{self, Via};
 use super::pool::{Channel, Upstream};
-use super::{Rest, credentials, missing_table, path};
+use super::{Rest, credentials, missing_table, path, patience};
 use crate::http::middleware::RequestId;
 use crate::http::{ApiError, ClientIp};
 
@@ -29,7 +29,7 @@ pub(super) async fn forward(
         .filter(|upstream| upstream.target().is_ours());
     let table = ours.and_then(|_| missing_table::table(prepared.uri()));
     let sent = match upstream {
-        Some(upstream) => exchange(&rest, upstream, prepared).await,
+        Some(upstream) => patiently(&rest, &upstream, prepared).await,
         None => Err(RestError::NoTarget),
     };
     let response = sent.map_err(|error| {
@@ -90,13 +90,40 @@ fn prepare(
     Ok(request)
 }
 
+/// Asks again while the PostgREST that we run has no database, or has just died; only what may safely arrive twice.
+async fn patiently(
+    rest: &Rest,
+    upstream: &Arc<Upstream>,
+    mut request: axum::http::Request<Upload>,
+) -> Result<Response, RestError> {
+    if upstream.target().is_ours() {
+        for pause in patience::pauses() {
+            let Some(again) = repeatable(&request) else {
+                break;
+            };
+            match exchange(rest, upstream, request).await {
+                Err(RestError::Broken(_)) => {}
+                Err(error) => return Err(error),
+                Ok(answer) => {
+                    if let Some(answer) = patience::done(answer).await {
+                        return Ok(answer);
+                    }
+                }
+            }
+            tokio::time::sleep(pause).await;
+            request = again;
+        }
+    }
+    exchange(rest, upstream, request).await
+}
+
 async fn exchange(
     rest: &Rest,
-    upstream: Arc<Upstream>,
+    upstream: &Arc<Upstream>,
     request: axum::http::Request<Upload>,
 ) -> Result<Response, RestError> {
     let meter = request.body().meter();
-    let answered = send(&upstream, request);
+    let answered = send(upstream, request);
     let answered = tokio::select! {
         biased;
         answered = answered => answered,
@@ -110,7 +137,7 @@ async fn exchange(
     let (mut parts, incoming) = answer.into_parts();
     headers::to_client(&mut parts.headers);
     parts.version = axum::http::Version::HTTP_11;
-    let body = Download::new(incoming, channel, upstream);
+    let body = Download::new(incoming, channel, Arc::clone(upstream));
     Ok(Response::from_parts(parts, Body::new(body)))
 }
 
@@ -130,11 +157,24 @@ async fn send(
             },
         }
     }
-    let mut channel = upstream.connect().await.map_err(RestError::Connect)?;
+    let mut channel = connect(upstream).await.map_err(RestError::Connect)?;
     match channel.send(request).await {
         Ok(answer) => Ok((answer, channel)),
         Err(error) => Err(RestError::Broken(error.into_error())),
     }
+}
+
+/// A new connection; to the PostgREST that we run also if it is only being started again.
+async fn connect(upstream: &Upstream) -> std::io::Result<Box<Channel>> {
+    if upstream.target().is_ours() {
+        for pause in patience::pauses() {
+            if let Ok(channel) = upstream.connect().await {
+                return Ok(channel);
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+    upstream.connect().await
 }
 
 /// A copy of a request that changes nothing and has no body (RFC 9110, section 9.2.2).

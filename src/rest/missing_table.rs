@@ -4,13 +4,12 @@
 //! `PGRST205`, which today's clients branch on. This is done only for the PostgREST `sb` runs itself, whose version
 //! is pinned to 12 for now; an upstream named in `rest.url` is passed on byte for byte. It goes away with the pin.
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 use serde_json::{Value, json};
 
-/// Error bodies are short; a longer one is something else.
-const MAX_BODY: usize = 8 * 1024;
+use super::patience;
 
 /// The last segment of `uri`, when it can be a table's name.
 pub(super) fn table(uri: &Uri) -> Option<String> {
@@ -34,16 +33,9 @@ pub(super) async fn retell(response: Response, table: &str) -> Response {
     {
         return response;
     }
-    let stated = response
-        .headers()
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse().ok());
-    if stated.is_some_and(|length: usize| length > MAX_BODY) {
-        return response;
-    }
-    let (mut parts, body) = response.into_parts();
-    let Ok(bytes) = to_bytes(body, MAX_BODY).await else {
-        return Response::from_parts(parts, Body::empty());
+    let (mut parts, bytes) = match patience::short(response).await {
+        Ok(short) => short,
+        Err(response) => return response,
     };
     let Some(retold) = retold(&bytes, table) else {
         return Response::from_parts(parts, Body::from(bytes));

@@ -16,6 +16,7 @@ mod forward;
 mod headers;
 mod missing_table;
 mod path;
+mod patience;
 mod ping;
 mod pool;
 mod target;

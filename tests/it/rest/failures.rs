@@ -1,5 +1,7 @@
 //! PostgREST is away, slow, or moves.
 
+use std::time::{Duration, Instant};
+
 use sb::lifecycle::Lifecycle;
 use sb::rest::Target;
 use tokio::io::AsyncWriteExt as _;
@@ -45,6 +47,78 @@ async fn a_restart_is_answered_503_and_then_forgotten() {
         metrics.contains("sb_rest_upstream_failures_total{reason=\"Connect\"} 2"),
         "{metrics}"
     );
+}
+
+const NO_DATABASE: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 33\r\n\r\n{\"code\":\"PGRST000\",\"message\":\"x\"}";
+const SAID_BY_SQL: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 32\r\n\r\n{\"code\":\"PT503\",\"message\":\"nay\"}";
+
+/// A gateway to a PostgREST of our own.
+async fn ours(upstream: &Scripted) -> Gateway {
+    let gateway = Gateway::to(upstream.address).await;
+    let target = Target::ours(upstream.address.port()).unwrap();
+    gateway.rest.set_target(Some(target));
+    gateway
+}
+
+/// Fails without `patiently`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_read_waits_for_a_postgrest_of_ours_that_has_no_database() {
+    let mut upstream = Scripted::answering(NO_DATABASE).await;
+    let gateway = ours(&upstream).await;
+    let comes_back = async {
+        upstream.next().await;
+        upstream.next().await;
+        Scripted::on(upstream.stop().await, OK).await
+    };
+    let (answer, _upstream) = tokio::join!(gateway.send("GET", "/rest/v1/a", ""), comes_back);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+/// Fails without the pauses in `connect`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_write_waits_for_a_postgrest_of_ours_that_is_away() {
+    let upstream = Scripted::answering(OK).await;
+    let gateway = ours(&upstream).await;
+    let address = upstream.stop().await;
+    let began = Instant::now();
+    let answer = gateway.send("POST", "/rest/v1/a", "").await;
+    assert!(is_unavailable(&answer), "{answer}");
+    assert!(
+        began.elapsed() > Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
+    let (_again, answer) = tokio::join!(
+        Scripted::on(address, OK),
+        gateway.send("POST", "/rest/v1/a", "")
+    );
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+/// Fails when more than reads is sent again, when what SQL says is taken for a missing database, or when an upstream that
+/// is not ours is asked twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn nothing_else_is_asked_again() {
+    for (method, answer, is_ours) in [
+        ("POST", NO_DATABASE, true),
+        ("GET", SAID_BY_SQL, true),
+        ("GET", NO_DATABASE, false),
+    ] {
+        let mut upstream = Scripted::answering(answer).await;
+        let gateway = if is_ours {
+            ours(&upstream).await
+        } else {
+            Gateway::to(upstream.address).await
+        };
+        let told = gateway.send(method, "/rest/v1/a", "").await;
+        assert!(told.starts_with("HTTP/1.1 503 "), "{told}");
+        assert!(
+            told.ends_with(answer.rsplit('\n').next().unwrap()),
+            "{told}"
+        );
+        upstream.next().await;
+        assert!(upstream.saw_nothing_more(), "{method} {answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

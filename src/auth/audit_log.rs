@@ -103,6 +103,8 @@ pub(super) enum Kind {
     Account,
     /// A password for a name nobody has.
     Nobody,
+    /// A link or code that was mailed, or sent to a phone.
+    Code,
     /// The end of a sign-in that led elsewhere: a state, a code, a verifier, an ID token.
     Return,
     /// An authenticator's answer.
@@ -116,6 +118,7 @@ impl Kind {
         match self {
             Self::Account => "account",
             Self::Nobody => "nobody",
+            Self::Code => "code",
             Self::Return => "return",
             Self::Passkey => "passkey",
             Self::OAuthClient => "oauth_client",

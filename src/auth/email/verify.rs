@@ -5,12 +5,13 @@ use url::Url;
 use super::change;
 use crate::auth::address::Email;
 use crate::auth::audit::{self, Action};
+use crate::auth::audit_log::Kind;
 use crate::auth::limits::{self, Limited, Origin};
 use crate::auth::model::{Client, TokenResponse, User};
 use crate::auth::one_time_token::{self, Purpose, Used};
 use crate::auth::sign_in::{self, Method, Opened};
 use crate::auth::signup::identity_data;
-use crate::auth::{Auth, AuthError, evenly, flow, queries, redirect, unconfirmed};
+use crate::auth::{Auth, AuthError, audit_log, evenly, flow, queries, redirect, unconfirmed};
 use crate::db::Tx;
 use crate::error::ErrorCode;
 use crate::http::ApiError;
@@ -112,8 +113,7 @@ async fn use_up(
             }
         };
         let Some(used) = used else {
-            // Committed: the wrong code is counted, and the work is that of a right one.
-            log_failure(auth, &tx, proof, client).await?;
+            // Committed: the wrong code is counted.
             return Ok(None);
         };
         let proven = act(auth, &tx, used, proof, client).await?;
@@ -123,23 +123,10 @@ async fn use_up(
         Ok::<_, AuthError>(Some(proven))
     };
     let proven = proven.await;
-    tx.finish(proven).await?.ok_or(EXPIRED)
-}
-
-async fn log_failure(
-    auth: &Auth,
-    tx: &Tx,
-    proof: Proof<'_>,
-    client: &Client,
-) -> Result<(), AuthError> {
-    let name = match proof {
-        Proof::Code(email, _) => email.as_str(),
-        Proof::Link(_) | Proof::TokenHash(_) => "",
-    };
-    let actor = (uuid::Uuid::nil(), name);
-    let payload = audit::payload(Action::VerificationFailed, actor, &serde_json::json!({}));
-    queries::log(tx, &payload, (client, auth.clock().now())).await?;
-    Ok(())
+    match tx.finish(proven).await? {
+        Some(proven) => Ok(proven),
+        None => Err(audit_log::noted(auth, EXPIRED, (Kind::Code, "email"), client).await),
+    }
 }
 
 async fn act(

@@ -93,10 +93,6 @@ async fn endpoints(
         Kind::Oidc { issuer, rule } => {
             let at = (issuer.as_str(), *rule);
             let metadata = auth.oauth().discovery().metadata(auth, at).await?;
-            let page = metadata.authorization_endpoint();
-            if provider.borrows(page.url(), &auth.config()) {
-                return Err("its users would sign in at the site of another provider".to_owned());
-            }
             let token = metadata.token_endpoint();
             let token = token.ok_or("its discovery document names no token endpoint")?;
             let methods = metadata.token_endpoint_auth_methods_supported();
@@ -105,7 +101,7 @@ async fn endpoints(
             let further = metadata.additional_metadata();
             let names_itself = further.authorization_response_iss_parameter_supported;
             (
-                page.to_string(),
+                metadata.authorization_endpoint().to_string(),
                 token.to_string(),
                 if takes_basic {
                     AuthType::BasicAuth

@@ -1,7 +1,5 @@
 //! What is particular to each identity provider.
 
-use url::{Origin, Url};
-
 use super::issuer::IssuerRule;
 use crate::auth::AuthError;
 use crate::config::Config;
@@ -39,16 +37,6 @@ pub(super) enum Kind {
         /// Of pages and API.
         api: String,
     },
-}
-
-impl Kind {
-    /// Of the site where its users sign in.
-    fn origin(&self) -> Option<Origin> {
-        let (Self::Oidc { issuer: site, .. }
-        | Self::GitHub { site, .. }
-        | Self::Discord { api: site }) = self;
-        Url::parse(site).ok().map(|url| url.origin())
-    }
 }
 
 /// Why a provider cannot be used.
@@ -113,14 +101,6 @@ impl Provider {
         self.settings.client_ids.first().map_or("", String::as_str)
     }
 
-    /// Whether a page that it calls its own is on the site of another provider: it would be sent what that one's users
-    /// bring back (mix-up).
-    pub(super) fn borrows(&self, page: &Url, config: &Config) -> bool {
-        let mut others = config.external.iter().filter(|it| it.name != self.name());
-        self.kind.origin() != Some(page.origin())
-            && others.any(|other| kind(other).origin() == Some(page.origin()))
-    }
-
     /// Whether it gives ID tokens.
     pub(super) fn is_oidc(&self) -> bool {
         matches!(self.kind, Kind::Oidc { .. })
@@ -151,7 +131,7 @@ impl Provider {
 
     /// Where the provider sends the browser back to.
     pub(super) fn redirect_uri(&self, config: &Config) -> String {
-        let default = || format!("{}/callback", config.issuer());
+        let default = || format!("{}/auth/v1/callback", config.api_url());
         self.settings.redirect_uri.clone().unwrap_or_else(default)
     }
 

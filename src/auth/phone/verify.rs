@@ -1,18 +1,18 @@
 //! Using a code that was sent to a number: `POST /verify` with `sms` or `phone_change`.
 
 use serde_json::json;
-use uuid::Uuid;
 
 use super::is_enabled;
 use crate::auth::address::Phone;
 use crate::auth::audit::{self, Action};
+use crate::auth::audit_log::Kind;
 use crate::auth::limits::{self, Limited, Origin};
 use crate::auth::model::{Client, TokenResponse};
 use crate::auth::one_time_token::{self, Purpose, Used};
 use crate::auth::queries;
 use crate::auth::sign_in::{self, Method, Opened};
 use crate::auth::signup::identity_data;
-use crate::auth::{Auth, AuthError, evenly, saving};
+use crate::auth::{Auth, AuthError, audit_log, evenly, saving};
 use crate::db::Tx;
 use crate::error::ErrorCode;
 
@@ -63,23 +63,13 @@ async fn use_up(
             return open(auth, &tx, used, phone, client).await.map(Some);
         }
         // Committed: the wrong code is counted.
-        log_failure(auth, &tx, phone, client).await?;
         Ok(None)
     };
     let opened = opened.await;
-    tx.finish(opened).await?.ok_or(EXPIRED)
-}
-
-async fn log_failure(
-    auth: &Auth,
-    tx: &Tx,
-    phone: &Phone,
-    client: &Client,
-) -> Result<(), AuthError> {
-    let actor = (Uuid::nil(), phone.as_str());
-    let payload = audit::payload(Action::VerificationFailed, actor, &json!({}));
-    queries::log(tx, &payload, (client, auth.clock().now())).await?;
-    Ok(())
+    match tx.finish(opened).await? {
+        Some(opened) => Ok(opened),
+        None => Err(audit_log::noted(auth, EXPIRED, (Kind::Code, "phone"), client).await),
+    }
 }
 
 async fn open(

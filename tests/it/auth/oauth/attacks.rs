@@ -169,53 +169,6 @@ async fn an_answer_of_another_provider_is_not_taken() {
     Landing::of(&browser.get(&path).await).access_token();
 }
 
-/// Attack 28, mix-up: one provider leads users to the page of another, to be sent the codes that they bring back. Fails
-/// when `endpoints` does not ask whose page it is. Of a provider that names itself in its answers they would not be taken
-/// even so: fails for the second when `check_sender` is left out, too.
-#[tokio::test]
-async fn no_provider_borrows_the_page_of_another() {
-    for (names_itself, is_known) in [(false, true), (true, false)] {
-        let honest = Provider::start().await;
-        let evil = Provider::start().await;
-        let page = format!("{}/authorize", honest.url);
-        evil.behave(|it| it.discovery = json!({"authorization_endpoint": page}));
-        let mut settings = external("evil", &evil.url);
-        settings.push(("outbound.allow", "127.0.0.0/8"));
-        if is_known {
-            settings.extend(external("acme", &honest.url));
-        }
-        let app = App::with_settings(&settings).await;
-        let mut browser = Browser::new(&app);
-        let reply = browser.get("/authorize?provider=evil").await;
-        if is_known {
-            reply.refused(400, "bad_oauth_callback");
-        } else {
-            let location = reply.header("location");
-            let code = honest.sign_in(location, ana(&app));
-            let name = if names_itself { &honest.url } else { "" };
-            let path = format!(
-                "/callback?state={}&code={code}&iss={name}",
-                state_of(location)
-            );
-            Landing::of(&browser.get(&path).await).refused("bad_oauth_callback");
-        }
-        assert_eq!(
-            evil.calls("/token"),
-            0,
-            "a code was sent to the wrong provider"
-        );
-    }
-    // One that has its page elsewhere than at its issuer, where no other provider is, may.
-    let (provider, page) = (Provider::start().await, Provider::start().await);
-    let elsewhere = format!("{}/authorize", page.url);
-    provider.behave(|it| it.discovery = json!({"authorization_endpoint": elsewhere}));
-    let app = project_of(&provider, "acme", &[]).await;
-    let landing = Browser::new(&app)
-        .sign_in(&provider, "provider=acme", ana(&app))
-        .await;
-    landing.access_token();
-}
-
 /// Mix-up as it usually goes: the page of one provider sends the browser on to another, with the state it was given, and
 /// with challenge and nonce of a flow that the attacker has begun there. Fails without `use_code`: the attacker is signed
 /// in as the victim.

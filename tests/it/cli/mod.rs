@@ -1,6 +1,7 @@
 //! The program as a person types it: the real binary, in a folder of its own, with nothing inherited.
 
 mod chaos;
+mod client;
 mod compose;
 mod cron;
 mod dev;

@@ -27,6 +27,7 @@ pub use connect::{AskPassword, ConnectError, Target};
 pub use error::{DbError, SqlState};
 pub use listen::{Listener, Notice};
 pub use pool::{SystemConnection, SystemPool};
+pub(crate) use sql::holds_nul;
 pub use sql::{quote_identifier, quote_literal};
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{Json, ToSql};

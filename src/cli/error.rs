@@ -1,6 +1,9 @@
 //! Errors for people: what failed, why, and the command to type next. The kind picks the exit code.
 
+use std::path::Path;
 use std::process::ExitCode;
+
+use super::init::shell_word;
 
 /// Where `.sb/` cannot be used.
 pub(super) const CHECK_STATE_DIR: &str =
@@ -44,6 +47,17 @@ impl CliError {
     /// An operation that failed.
     pub(super) fn failed(message: impl std::fmt::Display) -> Self {
         Self::new(Exit::Failed, message)
+    }
+
+    /// A file or folder that cannot be used: `doing` is `read`, `write` or `use`.
+    pub(super) fn file(exit: Exit, doing: &str, path: &Path, error: &std::io::Error) -> Self {
+        let path = path.display().to_string();
+        let wanted = match doing {
+            "read" => "   # a file of text in UTF-8 that you may read",
+            _ => "   # who may write there",
+        };
+        Self::new(exit, format!("cannot {doing} {path}: {error}"))
+            .next(format!("ls -ld {}{wanted}", shell_word(&path)))
     }
 
     /// What to type next: the last line a person reads.

@@ -50,7 +50,7 @@ pub(in crate::auth) async fn sign_in(
 ) -> Result<TokenResponse, AuthError> {
     limits::count(auth, Limited::Token, origin).await?;
     let mut provider = provider(&auth.config(), &grant)?;
-    if let Some(wanted) = given(&grant.client_id) {
+    if let Some(wanted) = given(grant.client_id.as_ref()) {
         provider.settings.client_ids.retain(|id| *id == wanted);
     }
     match sign_in_at(auth, &provider, &grant, bearer, client).await {
@@ -66,7 +66,7 @@ async fn sign_in_at(
     bearer: Option<Bearer<'_>>,
     client: &Client,
 ) -> Result<TokenResponse, AuthError> {
-    let token = given(&grant.id_token).ok_or(AuthError::Invalid("id_token required"))?;
+    let token = given(grant.id_token.as_ref()).ok_or(AuthError::Invalid("id_token required"))?;
     let link_to = match (grant.link_identity, bearer) {
         (true, Some(bearer)) => Some(identities::linking_user(auth, bearer).await?),
         (true, None) => {
@@ -75,18 +75,16 @@ async fn sign_in_at(
         }
         (false, _) => None,
     };
-    let nonce = given(&grant.nonce);
-    let access_token = given(&grant.access_token);
     let beside = Beside {
         nonce: if provider.settings.skip_nonce_check {
             Nonce::Unchecked
         } else {
-            Nonce::HashOf(nonce.as_deref())
+            Nonce::HashOf(given(grant.nonce.as_ref()))
         },
-        access_token: access_token.as_deref(),
+        access_token: given(grant.access_token.as_ref()),
     };
     let verified = async {
-        let claims = id_token::verify(auth, provider, &token, beside).await?;
+        let claims = id_token::verify(auth, provider, token, beside).await?;
         let profile = Profile::from_claims(provider, &claims)?;
         Ok::<_, String>((claims, profile))
     };
@@ -117,8 +115,8 @@ async fn sign_in_at(
     sign_in::answer(auth, opened).await
 }
 
-fn given(text: &Option<String>) -> Option<String> {
-    text.clone().filter(|text| !text.is_empty())
+fn given(text: Option<&String>) -> Option<&str> {
+    text.map(String::as_str).filter(|text| !text.is_empty())
 }
 
 const BAD_TOKEN: AuthError = AuthError::Refused(ErrorCode::BadOauthCallback, "Bad ID token");

@@ -185,11 +185,6 @@ impl Db {
         Connection::open(&self.owner).await
     }
 
-    /// The owner's target, for parts that keep a connection of their own.
-    pub fn owner_target(&self) -> &Target {
-        &self.owner
-    }
-
     /// The target of the auth service's role, for the listening connection.
     pub fn auth_target(&self) -> &Target {
         &self.auth_target

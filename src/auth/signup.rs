@@ -258,8 +258,8 @@ fn is_by_phone(input: &SignUp) -> bool {
     is_missing(&input.email) && !is_missing(&input.phone)
 }
 
-/// Asks the hooks. Then one transaction: the user, in which the project's own triggers run, its identity, its session, the log entry,
-/// and the jobs of whoever wants to know.
+/// Asks the hooks. Then one transaction: the user, in which the project's own triggers run, its identity, its session,
+/// the log entry, and the jobs of whoever wants to know.
 async fn store(
     auth: &Auth,
     new: &NewUser<'_>,

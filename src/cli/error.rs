@@ -73,10 +73,20 @@ impl CliError {
             );
         }
         ui.warn_error(&self.message);
+        self.say_next(ui);
+        ExitCode::from(self.exit as u8)
+    }
+
+    /// Of what a command goes on without.
+    pub(super) fn warn(&self, ui: super::ui::Ui) {
+        ui.warn(&self.message);
+        self.say_next(ui);
+    }
+
+    fn say_next(&self, ui: super::ui::Ui) {
         if let Some(next) = &self.next {
             ui.say(format_args!("\n  {}", ui.cyan(next)));
         }
-        ExitCode::from(self.exit as u8)
     }
 }
 
@@ -106,6 +116,9 @@ impl From<crate::app::StartError> for CliError {
             StartError::Jobs(error) => Self::failed(error),
             StartError::Keys(error @ crate::keys::KeysError::File(_)) => {
                 Self::failed(error).next(CHECK_STATE_DIR)
+            }
+            StartError::Keys(error @ crate::keys::KeysError::Import(_)) => {
+                Self::failed(error).next("sb info   # shows where the [jwt] settings come from")
             }
             StartError::Keys(error) => {
                 Self::failed(error).next("sb doctor   # checks the signing keys")

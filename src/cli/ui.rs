@@ -153,7 +153,10 @@ impl Ui {
             return Err(CliError::new(Exit::Usage, message).next(next));
         }
         let mut bytes = Vec::new();
-        stdin.read_to_end(&mut bytes)?;
+        stdin.read_to_end(&mut bytes).map_err(|error| {
+            let message = format!("cannot read the {what} from standard input: {error}");
+            CliError::failed(message).next(next)
+        })?;
         String::from_utf8(bytes).map_err(|error| {
             let place = error.utf8_error().valid_up_to();
             let message = format!("the {what} is not UTF-8 (byte {place})");

@@ -46,7 +46,8 @@ pub(super) async fn run(
         let file = std::fs::File::open(path).map_err(|error| unreadable(path, &error))?;
         Box::new(BufReader::new(file))
     };
-    let mut records = Records::new(path, input)?;
+    let name = if path == "-" { "/dev/stdin" } else { path };
+    let mut records = Records::new(name, input)?;
     let mut report = Report::default();
     while let Some((line, record)) = records.next()? {
         let outcome = match record {

@@ -200,7 +200,8 @@ fn import(config: &Config) -> Result<Option<(String, KeyPair)>, KeysError> {
         (Some(pem), _) => pem.expose().to_owned(),
         (None, Some(path)) => {
             let path = config.project_dir.join(path);
-            std::fs::read_to_string(&path).map_err(|error| KeysError::file(&path, &error))?
+            let unreadable = |error| KeysError::Import(format!("{}: {error}", path.display()));
+            std::fs::read_to_string(&path).map_err(unreadable)?
         }
         (None, None) => return Ok(None),
     };

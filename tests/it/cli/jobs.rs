@@ -10,14 +10,10 @@ use serde_json::{Value, json};
 use super::client::get;
 use super::{Sandbox, wait_until};
 use crate::scratch::eventually;
-use crate::support;
 
 /// A project on a migrated database, and the owner's connection.
 async fn project() -> (Sandbox, Connection) {
-    let target = support::fresh_database().await;
-    let mut sandbox = Sandbox::with_project();
-    sandbox.set("DATABASE_URL", &support::cluster().url(target.database()));
-    sandbox.set("SB_MASTER_KEY", support::MASTER_KEY);
+    let (mut sandbox, target) = Sandbox::on_database().await;
     // Only what a worker is woken for runs soon.
     sandbox.set("JOBS_POLL_INTERVAL_S", "3600");
     // The example's own jobs are not the subject.

@@ -16,10 +16,7 @@ use crate::support;
 
 /// A project on a migrated database.
 async fn project() -> (Sandbox, Target) {
-    let target = support::fresh_database().await;
-    let mut sandbox = Sandbox::with_project();
-    sandbox.set("DATABASE_URL", &support::cluster().url(target.database()));
-    sandbox.set("SB_MASTER_KEY", support::MASTER_KEY);
+    let (mut sandbox, target) = Sandbox::on_database().await;
     sandbox.set("SB_MIGRATE_ON_START", "false");
     sandbox.set("POSTGREST_URL", "http://127.0.0.1:9");
     (sandbox, target)

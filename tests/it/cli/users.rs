@@ -6,14 +6,10 @@ use sb::db::Connection;
 use serde_json::{Value, json};
 
 use super::Sandbox;
-use crate::support;
 
 /// A project on a migrated database, and the owner's connection.
 async fn project() -> (Sandbox, Connection) {
-    let target = support::fresh_database().await;
-    let mut sandbox = Sandbox::with_project();
-    sandbox.set("DATABASE_URL", &support::cluster().url(target.database()));
-    sandbox.set("SB_MASTER_KEY", support::MASTER_KEY);
+    let (mut sandbox, target) = Sandbox::on_database().await;
     sandbox.set("AUTH_ARGON2_MEMORY_KIB", "64");
     let owner = Connection::open(&target)
         .await

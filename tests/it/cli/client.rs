@@ -15,11 +15,13 @@ use super::wait_until;
 fn ask(address: &str, head: &str, body: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let length = body.len();
-    write!(
-        stream,
-        "{head}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
-    )?;
+    write!(stream, "{head}\r\nConnection: close\r\n")?;
+    if !body.is_empty() {
+        let length = body.len();
+        let kind = "Content-Type: application/json";
+        write!(stream, "{kind}\r\nContent-Length: {length}\r\n")?;
+    }
+    write!(stream, "\r\n{body}")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
@@ -60,9 +62,7 @@ impl Load {
         let address = text("api_url").trim_start_matches("http://").to_owned();
         let key = text("secret_key");
         let shared = Arc::new(Shared {
-            head: format!(
-                "{line} HTTP/1.1\r\nHost: {address}\r\napikey: {key}\r\nContent-Type: application/json"
-            ),
+            head: format!("{line} HTTP/1.1\r\nHost: {address}\r\napikey: {key}"),
             address,
             body,
             next: AtomicI64::new(1),

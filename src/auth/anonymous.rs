@@ -1,16 +1,14 @@
 //! Accounts without an address: made for a visitor, who keeps it by giving one later.
 
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
 use super::audit::{self, Action};
-use super::hooks::HookContext;
 use super::limits::{self, Limited, Origin};
 use super::metadata::MetadataPatch;
 use super::model::{Client, TokenResponse, User};
 use super::queries::{self, NewUser};
 use super::sign_in::{self, Method, Opened};
-use super::signup::{suppressed, unsaved};
+use super::signup::{bare_user, suppressed, unsaved};
 use super::{Auth, AuthError, saving};
 use crate::db::Tx;
 use crate::hooks::Event;
@@ -35,31 +33,17 @@ pub(super) async fn sign_in(
     }
     let data = MetadataPatch::parse(data)?.over(Map::new());
     limits::count(auth, Limited::Anonymous, origin).await?;
+    let metadata = (&json!({}), &data);
     let new = NewUser {
-        id: Uuid::new_v4(),
-        aud: &config.jwt.aud,
-        role: &config.auth.default_role,
-        email: None,
-        phone: None,
-        username: None,
-        password_hash: None,
-        email_confirmed: false,
-        phone_confirmed: false,
-        app_metadata: &json!({}),
-        user_metadata: &data,
-        banned_until: None,
         signs_in: true,
-        at: auth.clock().now(),
-    };
-    let context = HookContext {
-        client: client.clone(),
+        ..bare_user(&config, metadata, auth.clock().now())
     };
     let as_stored = || User {
         is_anonymous: true,
         ..unsaved(&new)
     };
     auth.extensions()
-        .run_before_user_created(&context, as_stored)
+        .run_before_user_created(client, as_stored)
         .await?;
     let tx = auth.db().auth().begin().await?;
     let opened = store(auth, &tx, &new, client).await;

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::AuthError;
+use crate::db::holds_nul;
 
 /// How large the metadata of one user may be, as JSON text: every request about the user reads it, and each update
 /// adds to it.
@@ -30,15 +31,13 @@ impl MetadataPatch {
     /// # Errors
     /// [`AuthError::Invalid`] for other JSON, and for text with a NUL, which Postgres cannot keep.
     pub(super) fn parse(value: Option<Value>) -> Result<Self, AuthError> {
+        let has_nul = value.as_ref().is_some_and(holds_nul);
         let members = match value {
             None | Some(Value::Null) => Map::new(),
             Some(Value::Object(members)) => members,
             Some(_) => return Err(AuthError::Invalid("Metadata must be a JSON object")),
         };
-        if members
-            .iter()
-            .any(|(name, value)| name.contains('\0') || has_nul(value))
-        {
+        if has_nul {
             return Err(AuthError::Invalid(
                 "Metadata must not contain NUL characters",
             ));
@@ -66,17 +65,6 @@ impl MetadataPatch {
             }
         }
         Value::Object(base)
-    }
-}
-
-fn has_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(has_nul),
-        Value::Object(members) => members
-            .iter()
-            .any(|(name, value)| name.contains('\0') || has_nul(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

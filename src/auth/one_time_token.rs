@@ -156,25 +156,16 @@ pub(super) async fn issue(auth: &Auth, tx: &Tx, new: NewToken<'_>) -> Result<Iss
     };
     let token = format!("{prefix}{}", signed::issue(auth, Family::Links)?);
     let code = random_code(settings.otp_length);
-    let (id, now) = (Uuid::new_v4(), auth.clock().now());
-    let lifetime = new.purpose.lifetime(settings);
-    let code_lifetime = settings
-        .otp_token_ttl
-        .map_or(lifetime, |ttl| seconds(ttl).min(lifetime));
+    let row = row(auth, new, &code);
+    let code_expires_at = settings.otp_token_ttl.map_or(row.expires_at, |ttl| {
+        (row.at + seconds(ttl)).min(row.expires_at)
+    });
     // Nobody is mailed a link to prove that it is still there.
     let has_link = new.purpose != Purpose::Reauthentication;
     let row = TokenRow {
-        id,
-        user_id: new.user_id,
-        token_type: new.purpose.as_str(),
-        replaces: new.purpose.replaces(),
-        relates_to: new.address,
         token_hash: has_link.then(|| token_hash(without_prefix(&token))),
-        code_hash: code_hash(auth, id, new, &code),
-        flow_id: new.flow_id,
-        at: now,
-        code_expires_at: now + code_lifetime,
-        expires_at: now + lifetime,
+        code_expires_at,
+        ..row
     };
     queries::write_token(tx, &row).await?;
     Ok(Issued { token, code })
@@ -190,9 +181,15 @@ pub(super) async fn issue_code(
     new: NewToken<'_>,
     code: &str,
 ) -> Result<(), AuthError> {
+    queries::write_token(tx, &row(auth, new, code)).await?;
+    Ok(())
+}
+
+/// A token without a link, whose code is good as long as itself.
+fn row<'a>(auth: &Auth, new: NewToken<'a>, code: &str) -> TokenRow<'a> {
     let (id, now) = (Uuid::new_v4(), auth.clock().now());
     let expires_at = now + new.purpose.lifetime(&auth.config().auth);
-    let row = TokenRow {
+    TokenRow {
         id,
         user_id: new.user_id,
         token_type: new.purpose.as_str(),
@@ -204,9 +201,7 @@ pub(super) async fn issue_code(
         at: now,
         code_expires_at: expires_at,
         expires_at,
-    };
-    queries::write_token(tx, &row).await?;
-    Ok(())
+    }
 }
 
 fn code_hash(auth: &Auth, id: Uuid, of: NewToken<'_>, code: &str) -> Vec<u8> {

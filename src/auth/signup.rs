@@ -7,7 +7,6 @@ use uuid::Uuid;
 use super::address::Email;
 use super::audit::{self, Action};
 use super::email::{self, sign_up::Confirmation};
-use super::hooks::HookContext;
 use super::limits::{self, Limited, Origin};
 use super::metadata::MetadataPatch;
 use super::model::{Client, Identity, Session, TokenResponse, User};
@@ -16,6 +15,7 @@ use super::username::{self, Username};
 use super::{
     Auth, AuthError, anonymous, evenly, mail_limits, password_rules, phone, saving, token,
 };
+use crate::config::Config;
 use crate::db::Tx;
 use crate::hooks::Event;
 
@@ -112,20 +112,11 @@ pub(super) async fn sign_up(
     };
     let app_metadata = json!({ "provider": provider, "providers": [provider] });
     let mut new = NewUser {
-        id: Uuid::new_v4(),
-        aud: &config.jwt.aud,
-        role: &config.auth.default_role,
         email: address.as_ref().map(Email::as_str),
-        phone: None,
         username: username.as_ref().map(Username::as_str),
-        password_hash: None,
         email_confirmed: confirmed && address.is_some(),
-        phone_confirmed: false,
-        app_metadata: &app_metadata,
-        user_metadata: &data,
-        banned_until: None,
         signs_in: confirmed,
-        at: auth.clock().now(),
+        ..bare_user(&config, (&app_metadata, &data), auth.clock().now())
     };
     let Some(address) = address.as_ref().filter(|_| !confirmed) else {
         let hash = auth.passwords().hash(password).await?;
@@ -199,34 +190,46 @@ async fn refuse_taken(
     }
 }
 
-/// Stores a user that does not sign in, between the hooks.
+/// A user who has no address, no password and no session yet.
+pub(super) fn bare_user<'a>(
+    config: &'a Config,
+    (app_metadata, user_metadata): (&'a Value, &'a Value),
+    at: DateTime<Utc>,
+) -> NewUser<'a> {
+    NewUser {
+        id: Uuid::new_v4(),
+        aud: &config.jwt.aud,
+        role: &config.auth.default_role,
+        email: None,
+        phone: None,
+        username: None,
+        password_hash: None,
+        email_confirmed: false,
+        phone_confirmed: false,
+        app_metadata,
+        user_metadata,
+        banned_until: None,
+        signs_in: false,
+        at,
+    }
+}
+
+/// Makes a user that does not sign in.
 pub(super) async fn make(
     auth: &Auth,
     new: &NewUser<'_>,
     client: &Client,
 ) -> Result<User, AuthError> {
-    let context = HookContext {
-        client: client.clone(),
-    };
-    auth.extensions()
-        .run_before_user_created(&context, || unsaved(new))
-        .await?;
     store(auth, new, (None, None), client).await
 }
 
-/// Stores the user between the hooks and issues its first tokens, or mails what it has to confirm.
+/// Makes the user and issues its first tokens, or mails what it has to confirm.
 async fn register(
     auth: &Auth,
     new: &NewUser<'_>,
     confirmation: Option<&Confirmation>,
     client: &Client,
 ) -> Result<SignedUp, AuthError> {
-    let context = HookContext {
-        client: client.clone(),
-    };
-    auth.extensions()
-        .run_before_user_created(&context, || unsaved(new))
-        .await?;
     let session = new.signs_in.then(|| token::new_session("password", new.at));
     let user = match store(auth, new, (session.as_ref(), confirmation), client).await {
         Err(AuthError::EmailExists) if new.signs_in => return Err(AuthError::UserAlreadyExists),
@@ -255,14 +258,17 @@ fn is_by_phone(input: &SignUp) -> bool {
     is_missing(&input.email) && !is_missing(&input.phone)
 }
 
-/// One transaction: the user, in which the project's own triggers run, its identity, its session, the log entry,
-/// and the jobs of whoever wants to know.
+/// Asks the hooks. Then one transaction: the user, in which the project's own triggers run, its identity, its session,
+/// the log entry, and the jobs of whoever wants to know.
 async fn store(
     auth: &Auth,
     new: &NewUser<'_>,
     first: (Option<&Session>, Option<&Confirmation>),
     client: &Client,
 ) -> Result<User, AuthError> {
+    auth.extensions()
+        .run_before_user_created(client, || unsaved(new))
+        .await?;
     let tx = auth.db().auth().begin().await?;
     let stored = store_in(auth, &tx, new, first, client).await;
     tx.finish(stored).await

@@ -90,23 +90,10 @@ async fn bring_up(
     mode: Mode,
     ui: Ui,
 ) -> Result<Up, CliError> {
-    let mut db_url = config.db.url.as_ref().map(|url| url.expose().to_owned());
-    if db_url.is_none() {
-        let stack = stack
-            .as_deref_mut()
-            .expect("a stack is opened when there is no database");
-        // A first start downloads both; side by side is quicker, and nothing waits for PostgREST yet.
-        let (postgrest, connection) = (stack.prefetch_postgrest(), stack.start_postgres());
-        let (postgrest, connection) = if config.rest.url.is_none() {
-            let (connection, postgrest) = tokio::join!(connection, postgrest);
-            (Some(postgrest?), connection?)
-        } else {
-            (None, connection.await?)
-        };
-        drop(postgrest);
-        config.db.url = Some(Secret::new(connection.socket_url(&connection.user)));
-        db_url = Some(connection.url());
-    }
+    let db_url = match &config.db.url {
+        Some(url) => url.expose().to_owned(),
+        None => start_postgres(stack.as_deref_mut(), &mut config).await?,
+    };
     let started = Instant::now();
     let settings = postgrest_settings(&config).await?;
     let running = Arc::new(app.build(config.clone()).await?);
@@ -129,7 +116,7 @@ async fn bring_up(
     let state = State {
         pid: std::process::id(),
         started: super::state::started(std::process::id()),
-        db_url: db_url.unwrap_or_default(),
+        db_url,
         rest_url,
         jwks_url: format!("{api_url}/.well-known/jwks.json"),
         mail_url: running
@@ -170,6 +157,25 @@ async fn bring_up(
         "the API is up"
     );
     Ok((running, state, config, server))
+}
+
+/// A Postgres of the project's own, of which the configuration learns too.
+async fn start_postgres(
+    stack: Option<&mut Stack>,
+    config: &mut Config,
+) -> Result<String, CliError> {
+    let stack = stack.expect("a stack is opened when there is no database");
+    // A first start downloads both; side by side is quicker, and nothing waits for PostgREST yet.
+    let (postgrest, connection) = (stack.prefetch_postgrest(), stack.start_postgres());
+    let connection = if config.rest.url.is_none() {
+        let (connection, fetched) = tokio::join!(connection, postgrest);
+        fetched?;
+        connection?
+    } else {
+        connection.await?
+    };
+    config.db.url = Some(Secret::new(connection.socket_url(&connection.user)));
+    Ok(connection.url())
 }
 
 impl Backend {

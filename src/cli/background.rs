@@ -135,7 +135,7 @@ fn open_log(path: &Path) -> Result<File, CliError> {
         .create_new(true)
         .mode(0o600)
         .open(path);
-    opened.map_err(|error| CliError::failed(format!("cannot write {}: {error}", path.display())))
+    opened.map_err(|error| CliError::file(Exit::Failed, "write", path, &error))
 }
 
 async fn end(child: &mut Child) -> Result<(), CliError> {

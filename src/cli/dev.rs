@@ -157,7 +157,7 @@ pub(super) async fn seed(running: &Running, config: &Config, ui: Ui) {
     }
     match super::reset::apply_seed(running, &path).await {
         Ok(()) => ui.done(format_args!("applied {}", config.db.seed.display()), None),
-        Err(error) => ui.warn(error),
+        Err(error) => error.warn(ui),
     }
 }
 

@@ -1,6 +1,9 @@
 //! Errors for people: what failed, why, and the command to type next. The kind picks the exit code.
 
+use std::path::Path;
 use std::process::ExitCode;
+
+use super::init::shell_word;
 
 /// Where `.sb/` cannot be used.
 pub(super) const CHECK_STATE_DIR: &str =
@@ -46,6 +49,17 @@ impl CliError {
         Self::new(Exit::Failed, message)
     }
 
+    /// A file or folder that cannot be used: `doing` is `read`, `write` or `use`.
+    pub(super) fn file(exit: Exit, doing: &str, path: &Path, error: &std::io::Error) -> Self {
+        let path = path.display().to_string();
+        let wanted = match doing {
+            "read" => "   # a file of text in UTF-8 that you may read",
+            _ => "   # who may write there",
+        };
+        Self::new(exit, format!("cannot {doing} {path}: {error}"))
+            .next(format!("ls -ld {}{wanted}", shell_word(&path)))
+    }
+
     /// What to type next: the last line a person reads.
     pub(super) fn next(mut self, command: impl Into<String>) -> Self {
         self.next = Some(command.into());
@@ -59,10 +73,20 @@ impl CliError {
             );
         }
         ui.warn_error(&self.message);
+        self.say_next(ui);
+        ExitCode::from(self.exit as u8)
+    }
+
+    /// Of what a command goes on without.
+    pub(super) fn warn(&self, ui: super::ui::Ui) {
+        ui.warn(&self.message);
+        self.say_next(ui);
+    }
+
+    fn say_next(&self, ui: super::ui::Ui) {
         if let Some(next) = &self.next {
             ui.say(format_args!("\n  {}", ui.cyan(next)));
         }
-        ExitCode::from(self.exit as u8)
     }
 }
 
@@ -92,6 +116,9 @@ impl From<crate::app::StartError> for CliError {
             StartError::Jobs(error) => Self::failed(error),
             StartError::Keys(error @ crate::keys::KeysError::File(_)) => {
                 Self::failed(error).next(CHECK_STATE_DIR)
+            }
+            StartError::Keys(error @ crate::keys::KeysError::Import(_)) => {
+                Self::failed(error).next("sb info   # shows where the [jwt] settings come from")
             }
             StartError::Keys(error) => {
                 Self::failed(error).next("sb doctor   # checks the signing keys")

@@ -120,12 +120,7 @@ fn refuse_used(dir: &Path, given: &Path) -> Result<(), CliError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => {
-            return Err(CliError::failed(format!(
-                "cannot use {}: {error}",
-                dir.display()
-            )));
-        }
+        Err(error) => return Err(CliError::file(Exit::Failed, "use", dir, &error)),
     };
     let names = entries
         .flatten()
@@ -190,8 +185,7 @@ fn write(planned: &Planned, dir: &Path, name: &str) -> Result<bool, CliError> {
     };
     let folder = path.parent().unwrap_or(dir);
     let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, content));
-    written
-        .map_err(|error| CliError::failed(format!("cannot write {}: {error}", path.display())))?;
+    written.map_err(|error| CliError::file(Exit::Failed, "write", &path, &error))?;
     Ok(true)
 }
 

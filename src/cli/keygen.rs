@@ -7,7 +7,7 @@ use clap::{Subcommand, ValueEnum};
 use super::error::CliError;
 use super::ui::Ui;
 use super::{CommandResult, Session, database};
-use crate::app::{self, StartError};
+use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Connection;
@@ -85,42 +85,40 @@ enum Kind {
 }
 
 /// What every action works with.
-struct Workshop {
-    ui: Ui,
-    config: Config,
-    connection: Connection,
-    master: MasterKey,
-    clock: Clock,
+pub(super) struct Workshop {
+    pub(super) ui: Ui,
+    pub(super) config: Config,
+    pub(super) connection: Connection,
+    pub(super) master: MasterKey,
+    pub(super) clock: Clock,
 }
 
 pub(super) async fn run(args: Args, session: Session) -> CommandResult {
-    let project = session.project.required()?;
-    let config = project.config_with_database()?;
-    let connection = database::owner(&config).await?;
-    let master = app::master_key(&config)?;
-    let workshop = Workshop {
-        ui: session.ui,
-        config,
-        connection,
-        master,
-        clock: Clock::system(),
-    };
+    let workshop = Workshop::open(session).await?;
     match workshop.act(args.action).await {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(KeysError::Db(error)) => {
-            Err(database::not_migrated(&error).unwrap_or_else(|| error.into()))
-        }
         Err(error @ (KeysError::NoSuchKey { .. } | KeysError::NoStandbyKey)) => {
             Err(CliError::failed(error).next("sb keygen list"))
         }
         Err(error @ (KeysError::NoSuchApiKey(_) | KeysError::NameTaken(_))) => {
             Err(CliError::failed(error).next("sb keygen api-key list"))
         }
-        Err(error) => Err(StartError::from(error).into()),
+        Err(error) => Err(database::build_error(error.into())),
     }
 }
 
 impl Workshop {
+    pub(super) async fn open(session: Session) -> Result<Self, CliError> {
+        let config = session.project.required()?.config_with_database()?;
+        Ok(Self {
+            connection: database::owner(&config).await?,
+            master: app::master_key(&config)?,
+            ui: session.ui,
+            config,
+            clock: Clock::system(),
+        })
+    }
+
     async fn act(&self, action: Action) -> Result<(), KeysError> {
         let Self {
             ui,
@@ -273,7 +271,7 @@ impl Workshop {
         Ok(())
     }
 
-    fn print(&self, name: &str, value: &str) {
+    pub(super) fn print(&self, name: &str, value: &str) {
         if self.ui.json {
             self.ui.json(&serde_json::json!({ name: value }));
         } else {

@@ -8,11 +8,11 @@ use clap::Subcommand;
 
 use super::error::{CliError, Exit};
 use super::{CommandResult, Session, database};
-use crate::app::{self, StartError};
+use crate::app;
 use crate::clock::random_token;
 use crate::config::Secret;
 use crate::db::Connection;
-use crate::keys::{KeysError, role_passwords};
+use crate::keys::role_passwords;
 
 /// Arguments of `sb password`.
 #[derive(Debug, clap::Args)]
@@ -44,7 +44,7 @@ pub(super) async fn run(args: Args, session: Session) -> CommandResult {
         let master = app::master_key(&config)?;
         role_passwords::rotate(&owner, &master, &role)
             .await
-            .map_err(refused)?;
+            .map_err(|error| database::build_error(error.into()))?;
         if ui.json {
             ui.json(&serde_json::json!({ "role": role, "derived": true }));
         }
@@ -97,13 +97,6 @@ async fn set(owner: &Connection, role: &str, password: &str) -> Result<(), CliEr
     Ok(role_passwords::set(owner, role, &password).await?)
 }
 
-fn refused(error: KeysError) -> CliError {
-    match error {
-        KeysError::Db(error) => database::not_migrated(&error).unwrap_or_else(|| error.into()),
-        error => StartError::from(error).into(),
-    }
-}
-
 /// The same address with another password.
 fn with_password(url: &str, password: &str) -> Result<String, CliError> {
     let changed = url::Url::parse(url).ok().and_then(|mut url| {
@@ -112,7 +105,7 @@ fn with_password(url: &str, password: &str) -> Result<String, CliError> {
     });
     changed.ok_or_else(|| {
         let message = "DATABASE_URL is not in the form postgresql://user:password@host/database";
-        CliError::new(Exit::Config, message)
+        CliError::new(Exit::Config, message).next("sb info   # shows where DATABASE_URL comes from")
     })
 }
 

@@ -121,13 +121,11 @@ impl Project {
     }
 
     fn read(&self, name: &str) -> Result<Option<String>, CliError> {
-        match std::fs::read_to_string(self.dir.join(name)) {
+        let path = self.dir.join(name);
+        match std::fs::read_to_string(&path) {
             Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => {
-                let message = format!("cannot read {}: {error}", self.dir.join(name).display());
-                Err(CliError::new(Exit::Config, message))
-            }
+            Err(error) => Err(CliError::file(Exit::Config, "read", &path, &error)),
         }
     }
 }

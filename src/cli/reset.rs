@@ -83,7 +83,7 @@ pub(super) async fn run(args: Args, session: Session) -> CommandResult {
 /// They name the file and the line Postgres points to.
 pub(super) async fn apply_seed(running: &Running, path: &Path) -> Result<(), CliError> {
     let sql = std::fs::read_to_string(path)
-        .map_err(|error| CliError::failed(format!("cannot read {}: {error}", path.display())))?;
+        .map_err(|error| CliError::file(Exit::Failed, "read", path, &error))?;
     running.run_sql(&sql).await.map_err(|error| {
         let name = path
             .file_name()

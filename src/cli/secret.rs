@@ -5,14 +5,10 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::error::CliError;
-use super::ui::Ui;
+use super::keygen::Workshop;
 use super::{CommandResult, Session, database};
-use crate::app::{self, StartError};
-use crate::clock::Clock;
-use crate::config::Config;
-use crate::db::Connection;
+use crate::keys::KeysError;
 use crate::keys::secrets::{self, Family};
-use crate::keys::{KeysError, MasterKey};
 
 /// Arguments of `sb secret`.
 #[derive(Debug, clap::Args)]
@@ -58,28 +54,10 @@ fn family(text: &str) -> Result<Family, String> {
     Family::parse(text).ok_or_else(known)
 }
 
-struct Workshop {
-    ui: Ui,
-    config: Config,
-    connection: Connection,
-    master: MasterKey,
-    clock: Clock,
-}
-
 pub(super) async fn run(args: Args, session: Session) -> CommandResult {
-    let config = session.project.required()?.config_with_database()?;
-    let workshop = Workshop {
-        connection: database::owner(&config).await?,
-        master: app::master_key(&config)?,
-        ui: session.ui,
-        config,
-        clock: Clock::system(),
-    };
-    match workshop.act(args.action).await {
+    let workshop = Workshop::open(session).await?;
+    match act(&workshop, args.action).await {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(KeysError::Db(error)) => {
-            Err(database::not_migrated(&error).unwrap_or_else(|| error.into()))
-        }
         Err(KeysError::NoStandbyKey) => {
             Err(CliError::failed("there is no secret in reserve").next("sb secret rotate FAMILY"))
         }
@@ -87,81 +65,71 @@ pub(super) async fn run(args: Args, session: Session) -> CommandResult {
             let message = format!("no secret of this family that may sign has the id {kid}");
             Err(CliError::failed(message).next("sb secret status"))
         }
-        Err(error) => Err(StartError::from(error).into()),
+        Err(error) => Err(database::build_error(error.into())),
     }
 }
 
-impl Workshop {
-    async fn act(&self, action: Action) -> Result<(), KeysError> {
-        let Self {
-            ui,
-            config,
-            connection,
-            master,
-            clock,
-        } = self;
-        match action {
-            Action::Status => self.status().await?,
-            Action::Rotate { family } => {
-                let kid = secrets::rotate(connection, master, family, clock).await?;
-                self.print(&kid);
-                ui.say(format_args!(
-                    "this secret is believed but does not sign yet: `sb secret activate {}` lets it",
-                    family.as_str()
-                ));
-            }
-            Action::Activate { family, kid } => {
-                let kid = secrets::activate(connection, family, kid.as_deref(), clock).await?;
-                self.print(&kid);
-                ui.say("this secret signs; the former one goes on verifying until it is pruned");
-            }
-            Action::Prune { family, force } => {
-                let pruned = secrets::prune(connection, family, (config, force), clock).await?;
-                if ui.json {
-                    ui.json(&serde_json::json!({ "revoked": pruned }));
-                }
-                for (family, kid) in pruned.iter().filter(|_| !ui.json) {
-                    ui.data(format_args!("{family} {kid}"));
-                }
-                ui.say(match pruned.len() {
-                    0 => "nothing to prune".to_owned(),
-                    count => format!("revoked {count} former secrets"),
-                });
-            }
+async fn act(workshop: &Workshop, action: Action) -> Result<(), KeysError> {
+    let Workshop {
+        ui,
+        config,
+        connection,
+        master,
+        clock,
+    } = workshop;
+    match action {
+        Action::Status => status(workshop).await?,
+        Action::Rotate { family } => {
+            let kid = secrets::rotate(connection, master, family, clock).await?;
+            workshop.print("kid", &kid);
+            ui.say(format_args!(
+                "this secret is believed but does not sign yet: `sb secret activate {}` lets it",
+                family.as_str()
+            ));
         }
-        Ok(())
+        Action::Activate { family, kid } => {
+            let kid = secrets::activate(connection, family, kid.as_deref(), clock).await?;
+            workshop.print("kid", &kid);
+            ui.say("this secret signs; the former one goes on verifying until it is pruned");
+        }
+        Action::Prune { family, force } => {
+            let pruned = secrets::prune(connection, family, (config, force), clock).await?;
+            if ui.json {
+                ui.json(&serde_json::json!({ "revoked": pruned }));
+            }
+            for (family, kid) in pruned.iter().filter(|_| !ui.json) {
+                ui.data(format_args!("{family} {kid}"));
+            }
+            ui.say(match pruned.len() {
+                0 => "nothing to prune".to_owned(),
+                count => format!("revoked {count} former secrets"),
+            });
+        }
     }
+    Ok(())
+}
 
-    async fn status(&self) -> Result<(), KeysError> {
-        let list = secrets::list(&self.connection).await?;
-        if self.ui.json {
-            self.ui.json(&list);
-            return Ok(());
-        }
-        let rows: Vec<Vec<String>> = list
-            .iter()
-            .map(|secret| {
-                vec![
-                    secret.family.clone(),
-                    secret.kid.clone(),
-                    secret.status.as_str().to_owned(),
-                    secret
-                        .created_at
-                        .format("%Y-%m-%d %H:%M:%S UTC")
-                        .to_string(),
-                ]
-            })
-            .collect();
-        let head = ["family", "kid", "status", "created"];
-        self.ui.data(self.ui.table(&head, &rows));
-        Ok(())
+async fn status(Workshop { ui, connection, .. }: &Workshop) -> Result<(), KeysError> {
+    let list = secrets::list(connection).await?;
+    if ui.json {
+        ui.json(&list);
+        return Ok(());
     }
-
-    fn print(&self, kid: &str) {
-        if self.ui.json {
-            self.ui.json(&serde_json::json!({ "kid": kid }));
-        } else {
-            self.ui.data(kid);
-        }
-    }
+    let rows: Vec<Vec<String>> = list
+        .iter()
+        .map(|secret| {
+            vec![
+                secret.family.clone(),
+                secret.kid.clone(),
+                secret.status.as_str().to_owned(),
+                secret
+                    .created_at
+                    .format("%Y-%m-%d %H:%M:%S UTC")
+                    .to_string(),
+            ]
+        })
+        .collect();
+    let head = ["family", "kid", "status", "created"];
+    ui.data(ui.table(&head, &rows));
+    Ok(())
 }

@@ -1,9 +1,11 @@
 //! The one place that prints: data on stdout, words on stderr.
 
-use std::io::{IsTerminal as _, StderrLock, Write as _};
+use std::io::{IsTerminal as _, Read as _, StderrLock, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
+
+use super::error::{CliError, Exit};
 
 /// Whether the terminal's last line is a progress line, which the next words overwrite.
 static IN_PROGRESS: AtomicBool = AtomicBool::new(false);
@@ -140,6 +142,26 @@ impl Ui {
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).ok()?;
         Some(answer.trim().to_owned())
+    }
+
+    /// All of standard input, where it is no terminal, which would show it.
+    #[expect(clippy::unused_self, reason = "whoever prints holds a `Ui`")]
+    pub(crate) fn piped(self, what: &str, next: &str) -> Result<String, CliError> {
+        let mut stdin = std::io::stdin();
+        if stdin.is_terminal() {
+            let message = format!("standard input is a terminal, and would show the {what}");
+            return Err(CliError::new(Exit::Usage, message).next(next));
+        }
+        let mut bytes = Vec::new();
+        stdin.read_to_end(&mut bytes).map_err(|error| {
+            let message = format!("cannot read the {what} from standard input: {error}");
+            CliError::failed(message).next(next)
+        })?;
+        String::from_utf8(bytes).map_err(|error| {
+            let place = error.utf8_error().valid_up_to();
+            let message = format!("the {what} is not UTF-8 (byte {place})");
+            CliError::new(Exit::Usage, message).next(next)
+        })
     }
 
     pub(crate) fn bold(self, text: &str) -> String {

@@ -1,9 +1,9 @@
 //! `sb user`: accounts from the command line, by the same functions as the admin API.
 
-use std::io::{IsTerminal as _, Read as _};
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use serde::Serialize;
 
 use super::error::{CliError, Exit};
 use super::ui::Ui;
@@ -110,7 +110,7 @@ pub(super) async fn run(args: Args, session: Session) -> CommandResult {
 
 async fn act(running: &Running, action: Action, ui: Ui) -> Result<(), CliError> {
     match action {
-        Action::Add { email, password } => add(running, email, password, ui).await,
+        Action::Add { email, password } => add(running, email, password.as_deref(), ui).await,
         Action::Remove { who, yes } => remove(running, &who, yes, ui).await,
         Action::Ban { who, duration } => {
             let user = auth::ban_user(running.auth(), &who, &duration, &operator()).await;
@@ -122,7 +122,9 @@ async fn act(running: &Running, action: Action, ui: Ui) -> Result<(), CliError> 
             changed(&user.map_err(refused)?, "not banned any more:", ui);
             Ok(())
         }
-        Action::SetPassword { who, password } => set_password(running, &who, password, ui).await,
+        Action::SetPassword { who, password } => {
+            set_password(running, &who, password.as_deref(), ui).await
+        }
         Action::SetRole { who, role } => {
             let user = auth::set_role(running.auth(), &who, role, &operator()).await;
             changed(&user.map_err(refused)?, "changed", ui);
@@ -173,36 +175,21 @@ async fn act(running: &Running, action: Action, ui: Ui) -> Result<(), CliError> 
 async fn add(
     running: &Running,
     email: String,
-    password: Option<String>,
+    password: Option<&str>,
     ui: Ui,
 ) -> Result<(), CliError> {
-    let given = match password.as_deref() {
-        Some("-") => Some(from_stdin()?),
-        _ => password,
-    };
-    let made = given.is_none().then(random_token::<18>);
+    let (password, is_made) = chosen(password, ui)?;
     let account = NewAccount {
         email: Some(email),
-        password: given.or_else(|| made.clone()),
+        password: Some(password.clone()),
         email_confirm: Some(true),
         ..NewAccount::default()
     };
     let user = auth::add_user(running.auth(), account, &operator())
         .await
         .map_err(refused)?;
-    if ui.json {
-        let mut value = serde_json::to_value(&user).map_err(CliError::failed)?;
-        if let Some(password) = &made {
-            value["password"] = password.as_str().into();
-        }
-        ui.json(&value);
-    } else {
-        ui.data(user.id);
-        if let Some(password) = &made {
-            ui.data(password);
-        }
-    }
-    let note = if made.is_some() {
+    print(&user, is_made.then_some(&password), ui);
+    let note = if is_made {
         "; the second line is the password that was made, shown this once"
     } else {
         ""
@@ -211,43 +198,54 @@ async fn add(
     Ok(())
 }
 
+/// The password given, or else one made here, and whether it was.
+fn chosen(given: Option<&str>, ui: Ui) -> Result<(String, bool), CliError> {
+    Ok(match given {
+        Some("-") => {
+            let text = ui.piped("password", "sb user add EMAIL   # makes one and prints it")?;
+            (text.trim_end_matches(['\r', '\n']).to_owned(), false)
+        }
+        Some(password) => (password.to_owned(), false),
+        None => (random_token::<18>(), true),
+    })
+}
+
+/// Prints an account, and the password that was made for it.
+fn print(user: &User, made: Option<&String>, ui: Ui) {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        #[serde(flatten)]
+        user: &'a User,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        password: Option<&'a String>,
+    }
+    if ui.json {
+        let password = made;
+        return ui.json(&Document { user, password });
+    }
+    ui.data(user.id);
+    if let Some(password) = made {
+        ui.data(password);
+    }
+}
+
 /// Prints an account that was changed.
 fn changed(user: &User, how: &str, ui: Ui) {
-    if ui.json {
-        ui.json(user);
-    } else {
-        ui.data(user.id);
-    }
+    print(user, None, ui);
     ui.done(format_args!("{how} {}", name(user)), None);
 }
 
 async fn set_password(
     running: &Running,
     who: &str,
-    password: Option<String>,
+    password: Option<&str>,
     ui: Ui,
 ) -> Result<(), CliError> {
-    let given = match password.as_deref() {
-        Some("-") => Some(from_stdin()?),
-        _ => password,
-    };
-    let made = given.is_none().then(random_token::<18>);
-    let new = given.or_else(|| made.clone()).unwrap_or_default();
-    let user = auth::set_password(running.auth(), who, new, &operator())
+    let (password, is_made) = chosen(password, ui)?;
+    let user = auth::set_password(running.auth(), who, password.clone(), &operator())
         .await
         .map_err(refused)?;
-    if ui.json {
-        let mut value = serde_json::to_value(&user).map_err(CliError::failed)?;
-        if let Some(password) = &made {
-            value["password"] = password.as_str().into();
-        }
-        ui.json(&value);
-    } else {
-        ui.data(user.id);
-        if let Some(password) = &made {
-            ui.data(password);
-        }
-    }
+    print(&user, is_made.then_some(&password), ui);
     ui.done(
         format_args!(
             "{} has a new password, and its sessions have ended",
@@ -279,11 +277,7 @@ async fn remove(running: &Running, who: &str, yes: bool, ui: Ui) -> Result<(), C
     let user = auth::remove_user(running.auth(), who, &operator())
         .await
         .map_err(refused)?;
-    if ui.json {
-        ui.json(&user);
-    } else {
-        ui.data(user.id);
-    }
+    print(&user, None, ui);
     ui.done(format_args!("removed {}", name(&user)), None);
     Ok(())
 }
@@ -324,18 +318,6 @@ async fn list(running: &Running, wanted: ListUsers, ui: Ui) -> Result<(), CliErr
         ));
     }
     Ok(())
-}
-
-fn from_stdin() -> Result<String, CliError> {
-    let mut stdin = std::io::stdin();
-    if stdin.is_terminal() {
-        let message = "a password typed here would be shown";
-        return Err(CliError::new(Exit::Usage, message)
-            .next("sb user add EMAIL   # makes one and prints it"));
-    }
-    let mut text = String::new();
-    stdin.read_to_string(&mut text)?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn operator() -> Client {

@@ -1,10 +1,11 @@
 //! `sb user import`: accounts from a file, one at a time, however long it is.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::error::CliError;
+use super::error::{CliError, Exit};
 use super::ui::Ui;
 use crate::app::Running;
 use crate::auth::{self, AuthError, Client, ImportedUser};
@@ -13,6 +14,8 @@ use crate::auth::{self, AuthError, Client, ImportedUser};
 const MAX_RECORD: usize = 4 * 1024 * 1024;
 /// More problems are counted only.
 const MAX_TOLD: usize = 100;
+
+const AGAIN: &str = "sb user import FILE   # again, when it is corrected";
 
 /// What became of a file.
 #[derive(Debug, Default, serde::Serialize)]
@@ -40,11 +43,11 @@ pub(super) async fn run(
     let input: Box<dyn BufRead> = if path == "-" {
         Box::new(std::io::stdin().lock())
     } else {
-        let file = std::fs::File::open(path)
-            .map_err(|error| CliError::failed(format!("{path}: {error}")))?;
+        let file = std::fs::File::open(path).map_err(|error| unreadable(path, &error))?;
         Box::new(BufReader::new(file))
     };
-    let mut records = Records::new(input)?;
+    let name = if path == "-" { "/dev/stdin" } else { path };
+    let mut records = Records::new(name, input)?;
     let mut report = Report::default();
     while let Some((line, record)) = records.next()? {
         let outcome = match record {
@@ -90,7 +93,7 @@ fn finish(report: &Report, ui: Ui) -> Result<(), CliError> {
         return Ok(());
     }
     let message = format!("{} records were refused; see above", report.failed);
-    Err(CliError::failed(message).next("sb user import FILE   # again, when they are corrected"))
+    Err(CliError::failed(message).next(AGAIN))
 }
 
 enum Outcome {
@@ -117,8 +120,13 @@ async fn import(running: &Running, record: &Map<String, Value>) -> Outcome {
     }
 }
 
+fn unreadable(path: &str, error: &std::io::Error) -> CliError {
+    CliError::file(Exit::Failed, "read", Path::new(path), error)
+}
+
 /// The records of a file: JSON objects, one a line, or CSV whose first line names the columns.
-struct Records {
+struct Records<'a> {
+    path: &'a str,
     input: Box<dyn BufRead>,
     line: usize,
     columns: Option<Vec<String>>,
@@ -128,9 +136,10 @@ struct Records {
 
 type Record = Result<Map<String, Value>, String>;
 
-impl Records {
-    fn new(input: Box<dyn BufRead>) -> Result<Self, CliError> {
+impl<'a> Records<'a> {
+    fn new(path: &'a str, input: Box<dyn BufRead>) -> Result<Self, CliError> {
         let mut records = Self {
+            path,
             input,
             line: 0,
             columns: None,
@@ -201,12 +210,15 @@ impl Records {
 
     fn read(&mut self) -> Result<Option<String>, CliError> {
         let mut bytes = Vec::new();
-        if self.input.read_until(b'\n', &mut bytes)? == 0 {
+        let read = self.input.read_until(b'\n', &mut bytes);
+        if read.map_err(|error| unreadable(self.path, &error))? == 0 {
             return Ok(None);
         }
         self.line += 1;
-        let message = |_| CliError::failed(format!("line {} is not UTF-8", self.line));
-        String::from_utf8(bytes).map(Some).map_err(message)
+        String::from_utf8(bytes).map(Some).map_err(|_| {
+            let message = format!("{}:{}: the line is not UTF-8", self.path, self.line);
+            CliError::failed(message).next(AGAIN)
+        })
     }
 }
 
@@ -235,7 +247,7 @@ mod tests {
     use super::*;
 
     fn read(text: &'static str) -> Vec<(usize, Record)> {
-        let mut records = Records::new(Box::new(text.as_bytes())).unwrap();
+        let mut records = Records::new("a.csv", Box::new(text.as_bytes())).unwrap();
         std::iter::from_fn(|| records.next().unwrap()).collect()
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn load(toml: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+pub(super) fn load(toml: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
     Config::load(Sources {
         toml: Some(toml.to_owned()),
         env: env

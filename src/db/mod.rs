@@ -27,6 +27,7 @@ pub use connect::{AskPassword, ConnectError, Target};
 pub use error::{DbError, SqlState};
 pub use listen::{Listener, Notice};
 pub use pool::{SystemConnection, SystemPool};
+pub(crate) use sql::holds_nul;
 pub use sql::{quote_identifier, quote_literal};
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{Json, ToSql};
@@ -182,11 +183,6 @@ impl Db {
     /// A new connection as the database owner, closed when dropped. It bypasses row level security.
     pub async fn owner(&self) -> Result<Connection, DbError> {
         Connection::open(&self.owner).await
-    }
-
-    /// The owner's target, for parts that keep a connection of their own.
-    pub fn owner_target(&self) -> &Target {
-        &self.owner
     }
 
     /// The target of the auth service's role, for the listening connection.

@@ -1,4 +1,6 @@
-//! Quoting, for the few statements whose names are not known at compile time.
+//! Quoting, for the few statements whose names are not known at compile time, and what cannot be a value.
+
+use serde_json::Value;
 
 /// `name` as an SQL identifier. Names come from the catalog or the configuration, never from a request.
 pub fn quote_identifier(name: &str) -> String {
@@ -12,6 +14,18 @@ pub fn quote_literal(text: &str) -> String {
         format!("E'{}'", escaped.replace('\\', "\\\\"))
     } else {
         format!("'{escaped}'")
+    }
+}
+
+/// Whether there is a NUL in it anywhere: Postgres keeps none, neither in text nor in JSON.
+pub(crate) fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(holds_nul),
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, value)| name.contains('\0') || holds_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

@@ -241,6 +241,12 @@ impl Drop for Driver {
 }
 
 impl Connection {
+    /// Whether there is a table or view of this name.
+    pub(crate) async fn has_relation(&self, name: &str) -> Result<bool, DbError> {
+        let sql = "select pg_catalog.to_regclass($1) is not null as known";
+        Ok(self.query_one(sql, &[&name]).await?.get("known"))
+    }
+
     /// Connects.
     pub async fn open(target: &Target) -> Result<Self, DbError> {
         let (client, connection) = target

@@ -67,7 +67,7 @@ pub async fn init(
 /// # Errors
 /// [`KeysError::Sealed`] when it does not open the key that signs. A database without one takes any.
 pub async fn check_master(connection: &Connection, master: &MasterKey) -> Result<(), KeysError> {
-    if !queries::has_keys(connection).await? {
+    if !connection.has_relation("auth.signing_keys").await? {
         return Ok(());
     }
     let active = queries::active_key(connection).await?;
@@ -200,7 +200,8 @@ fn import(config: &Config) -> Result<Option<(String, KeyPair)>, KeysError> {
         (Some(pem), _) => pem.expose().to_owned(),
         (None, Some(path)) => {
             let path = config.project_dir.join(path);
-            std::fs::read_to_string(&path).map_err(|error| KeysError::file(&path, &error))?
+            let unreadable = |error| KeysError::Import(format!("{}: {error}", path.display()));
+            std::fs::read_to_string(&path).map_err(unreadable)?
         }
         (None, None) => return Ok(None),
     };

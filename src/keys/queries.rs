@@ -53,12 +53,6 @@ pub(super) async fn active_key(connection: &Connection) -> Result<Option<KeyRow>
     Ok(connection.query_opt(sql, &[]).await?.as_ref().map(key_row))
 }
 
-/// Whether the framework's migrations have made the table.
-pub(super) async fn has_keys(connection: &Connection) -> Result<bool, DbError> {
-    let sql = "select pg_catalog.to_regclass('auth.signing_keys') is not null as known";
-    Ok(connection.query_one(sql, &[]).await?.get("known"))
-}
-
 fn key_row(row: &Row) -> KeyRow {
     KeyRow {
         kid: row.get("kid"),
@@ -418,12 +412,7 @@ pub(super) async fn role_password_version(
     connection: &Connection,
     role: &str,
 ) -> Result<i32, DbError> {
-    let known = "select pg_catalog.to_regclass('sb.role_passwords') is not null as known";
-    if !connection
-        .query_one(known, &[])
-        .await?
-        .get::<_, bool>("known")
-    {
+    if !connection.has_relation("sb.role_passwords").await? {
         return Ok(0);
     }
     let sql = "

@@ -49,7 +49,6 @@ use self::layout::Layout;
 use self::lock::StackLock;
 use self::log_file::LogFile;
 use self::postgres_binaries::Search;
-use self::postgrest::Postgrest;
 use self::run_as::RunAs;
 use self::supervisor::{ChildSpec, Probe, Reports, Supervisor};
 
@@ -71,7 +70,7 @@ const PORT_TRIES: u32 = 3;
 pub struct Stack {
     options: StackOptions,
     reports: Reports,
-    postgrest: Option<Postgrest>,
+    postgrest: Option<Supervisor>,
     postgres: Option<Postgres>,
     // Last: the lock is let go after the children were told to end.
     _lock: StackLock,
@@ -160,7 +159,7 @@ impl Stack {
     /// Starts PostgREST; returns when it has read the schema. The settings say which database, ours or any other.
     pub async fn start_postgrest(
         &mut self,
-        postgrest: PostgrestOptions,
+        wanted: PostgrestOptions,
     ) -> Result<PostgrestEndpoint, StackError> {
         if self.postgrest.is_some() {
             return Err(StackError::AlreadyStarted { name: "postgrest" });
@@ -169,10 +168,9 @@ impl Stack {
         layout::places(&self.options)
             .recover_postgrest(&self.reports.events)
             .await;
-        let started =
-            Postgrest::start(&self.options, binary, postgrest, self.reports.clone()).await?;
-        let endpoint = started.endpoint();
-        self.postgrest = Some(started);
+        let (supervisor, endpoint) =
+            postgrest::start(&self.options, binary, wanted, self.reports.clone()).await?;
+        self.postgrest = Some(supervisor);
         Ok(endpoint)
     }
 
@@ -186,35 +184,6 @@ impl Stack {
         async move { postgrest_binary::find(configured.as_deref(), &cache, download).await }
     }
 
-    /// Starts PostgREST again with other settings, on the same ports.
-    pub async fn restart_postgrest(
-        &mut self,
-        settings: Vec<(String, String)>,
-    ) -> Result<PostgrestEndpoint, StackError> {
-        let Some(running) = self.postgrest.take() else {
-            return self
-                .start_postgrest(PostgrestOptions {
-                    settings,
-                    ..PostgrestOptions::default()
-                })
-                .await;
-        };
-        let endpoint = running.endpoint();
-        running.stop().await;
-        let (port, admin_port) = (endpoint.port, endpoint.admin_port);
-        self.start_postgrest(PostgrestOptions {
-            settings,
-            port,
-            admin_port,
-        })
-        .await
-    }
-
-    /// Where PostgREST listens, once it was started.
-    pub fn postgrest_endpoint(&self) -> Option<PostgrestEndpoint> {
-        self.postgrest.as_ref().map(Postgrest::endpoint)
-    }
-
     /// The main Postgres process; `None` while it is not ready.
     pub fn postgres_pid(&self) -> Option<u32> {
         self.postgres
@@ -224,7 +193,7 @@ impl Stack {
 
     /// The PostgREST process; `None` while it is not ready.
     pub fn postgrest_pid(&self) -> Option<u32> {
-        self.postgrest.as_ref().and_then(Postgrest::pid)
+        self.postgrest.as_ref().and_then(Supervisor::pid)
     }
 
     /// Resolves when a child died so often that it is not restarted any more; until then it waits forever.
@@ -335,7 +304,6 @@ mod tests {
             is_send(Stack::open(options, Arc::new(|_| {})).expect("nobody else has it"));
         drop(is_send(stack.start_postgres()));
         drop(is_send(stack.start_postgrest(PostgrestOptions::default())));
-        drop(is_send(stack.restart_postgrest(Vec::new())));
         is_send(stack.stop()).await;
     }
 }

@@ -190,8 +190,6 @@ pub struct PostgrestOptions {
     pub settings: Vec<(String, String)>,
     /// The wanted port; 0 = any.
     pub port: u16,
-    /// The wanted port of its health check; 0 = any.
-    pub admin_port: u16,
 }
 
 impl fmt::Debug for PostgrestOptions {
@@ -204,7 +202,6 @@ impl fmt::Debug for PostgrestOptions {
         f.debug_struct("PostgrestOptions")
             .field("settings", &names)
             .field("port", &self.port)
-            .field("admin_port", &self.admin_port)
             .finish()
     }
 }

@@ -17,69 +17,42 @@ use super::{PORT_TRIES, StackError, layout, ports};
 
 const STOP: &[(Signal, Duration)] = &[(Signal::TERM, Duration::from_secs(5))];
 
-pub(super) struct Postgrest {
-    supervisor: Supervisor,
-    endpoint: PostgrestEndpoint,
-}
-
-impl Postgrest {
-    pub(super) async fn start(
-        options: &StackOptions,
-        binary: PathBuf,
-        wanted: PostgrestOptions,
-        reports: Reports,
-    ) -> Result<Self, StackError> {
-        let config = layout::places(options).postgrest_config;
-        let PostgrestOptions {
-            settings,
-            mut port,
-            mut admin_port,
-        } = wanted;
-        let mut tries = 1;
-        loop {
-            let endpoint = choose_ports(port, admin_port, &reports)?;
-            write_config(&config, &settings, endpoint)?;
-            let spec = ChildSpec {
-                name: "postgrest",
-                launch: Launch {
-                    program: binary.clone(),
-                    args: vec![config.clone().into()],
-                    env: env(options),
-                    run_as: RunAs::Same,
-                    death_signal: Signal::KILL,
-                },
-                log: LogFile::new(options.log_dir().join("postgrest.log")),
-                probe: Probe::Http(SocketAddr::from((Ipv4Addr::LOCALHOST, endpoint.admin_port))),
-                start_timeout: options.start_timeout,
-                stop: STOP,
-                orphans: None,
-            };
-            match Supervisor::start(spec, reports.clone()).await {
-                Ok(supervisor) => {
-                    return Ok(Self {
-                        supervisor,
-                        endpoint,
-                    });
-                }
-                Err(error) if tries < PORT_TRIES && ports::was_taken(&error) => {
-                    tries += 1;
-                    (port, admin_port) = (0, 0);
-                }
-                Err(error) => return Err(error),
+/// Starts it on ports that are free.
+pub(super) async fn start(
+    options: &StackOptions,
+    binary: PathBuf,
+    wanted: PostgrestOptions,
+    reports: Reports,
+) -> Result<(Supervisor, PostgrestEndpoint), StackError> {
+    let config = layout::places(options).postgrest_config;
+    let PostgrestOptions { settings, mut port } = wanted;
+    let mut tries = 1;
+    loop {
+        let endpoint = choose_ports(port, &reports)?;
+        write_config(&config, &settings, endpoint)?;
+        let spec = ChildSpec {
+            name: "postgrest",
+            launch: Launch {
+                program: binary.clone(),
+                args: vec![config.clone().into()],
+                env: env(options),
+                run_as: RunAs::Same,
+                death_signal: Signal::KILL,
+            },
+            log: LogFile::new(options.log_dir().join("postgrest.log")),
+            probe: Probe::Http(SocketAddr::from((Ipv4Addr::LOCALHOST, endpoint.admin_port))),
+            start_timeout: options.start_timeout,
+            stop: STOP,
+            orphans: None,
+        };
+        match Supervisor::start(spec, reports.clone()).await {
+            Ok(supervisor) => return Ok((supervisor, endpoint)),
+            Err(error) if tries < PORT_TRIES && ports::was_taken(&error) => {
+                tries += 1;
+                port = 0;
             }
+            Err(error) => return Err(error),
         }
-    }
-
-    pub(super) fn endpoint(&self) -> PostgrestEndpoint {
-        self.endpoint
-    }
-
-    pub(super) fn pid(&self) -> Option<u32> {
-        self.supervisor.pid()
-    }
-
-    pub(super) async fn stop(self) {
-        self.supervisor.stop().await;
     }
 }
 
@@ -90,14 +63,10 @@ fn env(options: &StackOptions) -> Vec<(OsString, OsString)> {
     env
 }
 
-fn choose_ports(
-    port: u16,
-    admin_port: u16,
-    reports: &Reports,
-) -> Result<PostgrestEndpoint, StackError> {
+fn choose_ports(port: u16, reports: &Reports) -> Result<PostgrestEndpoint, StackError> {
     let port = ports::choose("postgrest", port, &reports.events)?;
     loop {
-        let admin_port = ports::choose("postgrest health check", admin_port, &reports.events)?;
+        let admin_port = ports::choose("postgrest health check", 0, &reports.events)?;
         if admin_port != port {
             return Ok(PostgrestEndpoint { port, admin_port });
         }

@@ -10,7 +10,11 @@ use serde_json::json;
 use crate::support::fresh_database;
 
 fn db(target: &Target, size: usize) -> Db {
-    Db::new(DbOptions {
+    Db::new(options(target, size))
+}
+
+fn options(target: &Target, size: usize) -> DbOptions {
+    DbOptions {
         owner: target.clone(),
         authenticator: target.with_user("authenticator", ""),
         auth: target.with_user("sb_auth", ""),
@@ -23,7 +27,7 @@ fn db(target: &Target, size: usize) -> Db {
         allowed_roles: ["anon", "authenticated", "service_role"]
             .map(str::to_owned)
             .into(),
-    })
+    }
 }
 
 fn user(id: &str) -> Caller {
@@ -164,16 +168,8 @@ async fn a_pool_that_is_used_up_answers_in_time() {
     let target = fresh_database().await;
     let lifecycle = Lifecycle::new();
     let db = Db::new(DbOptions {
-        owner: target.clone(),
-        authenticator: target.with_user("authenticator", ""),
-        auth: target.with_user("sb_auth", ""),
-        jobs: target.with_user("sb_jobs", ""),
-        hooks: target.with_user("sb_hooks", ""),
-        jobs_pool_max_size: 2,
-        pool_max_size: 1,
         pool_timeout: Duration::from_millis(50),
-        statement_timeout: Duration::from_secs(30),
-        allowed_roles: vec!["anon".to_owned()],
+        ..options(&target, 1)
     });
     let held = db.begin(&Caller::anon()).await.unwrap();
     let error = db.begin(&Caller::anon()).await.unwrap_err();

@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value};
 use url::Url;
-use uuid::Uuid;
 
 use super::letter::{self, Letter};
 use super::{deliver, invite, sign_up};
@@ -10,8 +9,8 @@ use crate::auth::address::Email;
 use crate::auth::metadata::MetadataPatch;
 use crate::auth::model::{Client, User};
 use crate::auth::one_time_token::Purpose;
-use crate::auth::queries::{self, CURRENT_CONFIRMED, NewUser};
-use crate::auth::{Auth, AuthError, password_rules, redirect, signup};
+use crate::auth::queries::{self, CURRENT_CONFIRMED};
+use crate::auth::{Auth, AuthError, password_rules, redirect};
 
 /// What is asked for.
 #[derive(Clone, Default, serde::Deserialize)]
@@ -143,7 +142,6 @@ async fn with_password(
     data: &Value,
     client: &Client,
 ) -> Result<User, AuthError> {
-    let config = auth.config();
     let password = input.password.as_deref().unwrap_or_default();
     if password.is_empty() {
         return Err(AuthError::Invalid("Signup requires a valid password"));
@@ -151,24 +149,7 @@ async fn with_password(
     let name = data.as_object().map_or("", password_rules::name_in);
     password_rules::check(auth, password, &[email.as_str(), name]).await?;
     let hash = auth.passwords().hash(password).await?;
-    let app_metadata = serde_json::json!({ "provider": "email", "providers": ["email"] });
-    let new = NewUser {
-        id: Uuid::new_v4(),
-        aud: &config.jwt.aud,
-        role: &config.auth.default_role,
-        email: Some(email.as_str()),
-        phone: None,
-        username: None,
-        password_hash: Some(&hash),
-        email_confirmed: false,
-        phone_confirmed: false,
-        app_metadata: &app_metadata,
-        user_metadata: data,
-        banned_until: None,
-        signs_in: false,
-        at: auth.clock().now(),
-    };
-    signup::make(auth, &new, client).await
+    sign_up::unconfirmed_user(auth, email, (data, Some(&hash)), client).await
 }
 
 async fn new_address(auth: &Auth, text: &str) -> Result<Email, AuthError> {

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 use url::Url;
-use uuid::Uuid;
 
 use super::letter::{self, Letter};
 use crate::auth::address::Email;
@@ -115,23 +114,25 @@ pub(in crate::auth) async fn without_password(
     data: &Value,
     client: &Client,
 ) -> Result<User, AuthError> {
+    unconfirmed_user(auth, email, (data, None), client).await
+}
+
+/// Makes an account that is confirmed by what is mailed to it.
+///
+/// # Errors
+/// Those of [`without_password`].
+pub(super) async fn unconfirmed_user(
+    auth: &Auth,
+    email: &Email,
+    (data, password_hash): (&Value, Option<&str>),
+    client: &Client,
+) -> Result<User, AuthError> {
     let config = auth.config();
     let app_metadata = json!({ "provider": "email", "providers": ["email"] });
     let new = NewUser {
-        id: Uuid::new_v4(),
-        aud: &config.jwt.aud,
-        role: &config.auth.default_role,
         email: Some(email.as_str()),
-        phone: None,
-        username: None,
-        password_hash: None,
-        email_confirmed: false,
-        phone_confirmed: false,
-        app_metadata: &app_metadata,
-        user_metadata: data,
-        banned_until: None,
-        signs_in: false,
-        at: auth.clock().now(),
+        password_hash,
+        ..signup::bare_user(&config, (&app_metadata, data), auth.clock().now())
     };
     signup::make(auth, &new, client).await
 }

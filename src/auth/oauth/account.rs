@@ -10,7 +10,6 @@ use crate::auth::address::Email;
 use crate::auth::audit::{self, Action};
 use crate::auth::email::sign_up::Confirmation;
 use crate::auth::flow::{self, ProviderTokens};
-use crate::auth::hooks::HookContext;
 use crate::auth::model::{Client, User};
 use crate::auth::queries::oauth as queries;
 use crate::auth::queries::{self as shared, NewUser, UserChange};
@@ -99,11 +98,10 @@ pub(super) async fn sign_in(
             Ok(Step::Done(ended)) => return Ok(ended),
             Ok(Step::Refused(error)) | Err(Stop::Error(error)) => return Err(error),
             Ok(Step::AskHooks(user)) => {
-                let context = HookContext {
-                    client: arrival.client.clone(),
-                };
                 let hooks = auth.extensions();
-                hooks.run_before_user_created(&context, || *user).await?;
+                hooks
+                    .run_before_user_created(arrival.client, || *user)
+                    .await?;
                 hooks_were_asked = true;
             }
             Err(Stop::Again) => {}
@@ -209,20 +207,9 @@ async fn create(
         arrival.data(),
     );
     let new = NewUser {
-        id: Uuid::new_v4(),
-        aud: &config.jwt.aud,
-        role: &config.auth.default_role,
         email: profile.email.as_ref().map(Email::as_str),
-        phone: None,
-        username: None,
-        password_hash: None,
         email_confirmed: profile.email.is_some() && !must_confirm,
-        phone_confirmed: false,
-        app_metadata: &app_metadata,
-        user_metadata: &user_metadata,
-        banned_until: None,
-        signs_in: false,
-        at: now,
+        ..signup::bare_user(&config, (&app_metadata, &user_metadata), now)
     };
     if !hooks_were_asked {
         return Ok(Step::AskHooks(Box::new(signup::unsaved(&new))));

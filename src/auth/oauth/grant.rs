@@ -77,18 +77,16 @@ async fn sign_in_at(
         }
         (false, _) => None,
     };
-    let nonce = given(grant.nonce.as_deref());
-    let access_token = given(grant.access_token.as_deref());
     let beside = Beside {
         nonce: if provider.settings.skip_nonce_check {
             Nonce::Unchecked
         } else {
-            Nonce::HashOf(nonce.as_deref())
+            Nonce::HashOf(given(grant.nonce.as_deref()))
         },
-        access_token: access_token.as_deref(),
+        access_token: given(grant.access_token.as_deref()),
     };
     let verified = async {
-        let claims = id_token::verify(auth, provider, &token, beside).await?;
+        let claims = id_token::verify(auth, provider, token, beside).await?;
         let profile = Profile::from_claims(provider, &claims)?;
         Ok::<_, String>((claims, profile))
     };
@@ -119,8 +117,8 @@ async fn sign_in_at(
     sign_in::answer(auth, opened).await
 }
 
-fn given(text: Option<&str>) -> Option<String> {
-    text.filter(|text| !text.is_empty()).map(str::to_owned)
+fn given(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
 }
 
 const BAD_TOKEN: AuthError = AuthError::Refused(ErrorCode::BadOauthCallback, "Bad ID token");

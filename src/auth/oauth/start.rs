@@ -223,7 +223,9 @@ pub(super) async fn begin_link(
     }
     let (state, api_url) = (ready.state.clone(), auth.config().api_url());
     ready.store(auth, None, Some(user_id)).await?;
-    Ok(format!("{api_url}/auth/v1/authorize/continue?state={state}"))
+    Ok(format!(
+        "{api_url}/auth/v1/authorize/continue?state={state}"
+    ))
 }
 
 /// The provider's page, for a browser that brings the state of a flow that no browser has begun.

@@ -102,15 +102,7 @@ pub(super) async fn details(
             return Err(NOT_FOUND);
         }
         if is_granted_before(&tx, &asked, user.id).await? {
-            let url = approve(auth, &tx, owner, &asked).await?;
-            log(
-                auth,
-                &tx,
-                Action::OAuthConsentGranted,
-                (&user, &asked),
-                client,
-            )
-            .await?;
+            let url = approve(auth, &tx, owner, (&user, &asked), client).await?;
             return Ok(Details::Answered(Redirect { redirect_url: url }));
         }
         Ok(question(asked, &user))
@@ -205,15 +197,7 @@ pub(super) async fn decide(
             return authorize::answer(auth, &asked.redirect_uri, state, &parameters);
         }
         remember(auth, &tx, &asked, user.id).await?;
-        log(
-            auth,
-            &tx,
-            Action::OAuthConsentGranted,
-            (&user, &asked),
-            client,
-        )
-        .await?;
-        approve(auth, &tx, owner, &asked).await
+        approve(auth, &tx, owner, (&user, &asked), client).await
     };
     let decided = decided.await;
     let redirect_url = tx.finish(decided).await?;
@@ -235,12 +219,13 @@ async fn remember(
     Ok(())
 }
 
-/// Makes the code; only its hash is stored.
+/// Makes the code; only its hash is stored. Where the browser goes with it.
 async fn approve(
     auth: &Auth,
     tx: &Tx,
     owner: &Owner,
-    asked: &Authorization,
+    (user, asked): (&User, &Authorization),
+    client: &Client,
 ) -> Result<String, AuthError> {
     let now = auth.clock().now();
     let code = random_token::<32>();
@@ -251,21 +236,12 @@ async fn approve(
         expires_at: now + CODE_FOR,
     };
     oauth_grants::approve(tx, asked.id, &approval).await?;
+    let traits = json!({ "client_id": asked.client_id, "scope": asked.scope });
+    let actor = (user.id, audit::name(user));
+    let payload = audit::payload(Action::OAuthConsentGranted, actor, &traits);
+    queries::log(tx, &payload, (client, now)).await?;
     let state = asked.state.as_deref();
     authorize::answer(auth, &asked.redirect_uri, state, &[("code", code.as_str())])
-}
-
-async fn log(
-    auth: &Auth,
-    tx: &Tx,
-    action: Action,
-    (user, asked): (&User, &Authorization),
-    client: &Client,
-) -> Result<(), AuthError> {
-    let traits = json!({ "client_id": asked.client_id, "scope": asked.scope });
-    let payload = audit::payload(action, (user.id, audit::name(user)), &traits);
-    queries::log(tx, &payload, (client, auth.clock().now())).await?;
-    Ok(())
 }
 
 /// Whether a page of `origin` may ask and decide: the application's, one of the allow list, or ours. A request without an origin is no page's.

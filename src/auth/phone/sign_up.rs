@@ -6,7 +6,6 @@ use uuid::Uuid;
 use super::{can_be_told, code, is_enabled, request};
 use crate::auth::address::Phone;
 use crate::auth::audit::{self, Action};
-use crate::auth::hooks::HookContext;
 use crate::auth::limits::{self, Limited, Origin};
 use crate::auth::metadata::MetadataPatch;
 use crate::auth::model::{Client, User};
@@ -14,7 +13,7 @@ use crate::auth::one_time_token::Purpose;
 use crate::auth::queries::{self, NewUser, PhoneAccount};
 use crate::auth::sign_in::{self, Method};
 use crate::auth::signup::{
-    SignedUp, insert_with_identities, suppressed, unsaved, unsaved_identity,
+    SignedUp, bare_user, insert_with_identities, suppressed, unsaved, unsaved_identity,
 };
 use crate::auth::{Auth, AuthError, password_rules, unconfirmed};
 use crate::db::Tx;
@@ -155,30 +154,15 @@ fn new_user<'a>(
     static APP_METADATA: std::sync::LazyLock<Value> =
         std::sync::LazyLock::new(|| json!({ "provider": "phone", "providers": ["phone"] }));
     NewUser {
-        id: Uuid::new_v4(),
-        aud: &config.jwt.aud,
-        role: &config.auth.default_role,
-        email: None,
         phone: Some(phone.as_str()),
-        username: None,
-        password_hash: None,
-        email_confirmed: false,
-        phone_confirmed: false,
-        app_metadata: &APP_METADATA,
-        user_metadata: data,
-        banned_until: None,
-        signs_in: false,
-        at: auth.clock().now(),
+        ..bare_user(config, (&APP_METADATA, data), auth.clock().now())
     }
 }
 
 /// Asks the hooks, and stores the user.
 async fn make(auth: &Auth, new: &NewUser<'_>, client: &Client) -> Result<(), AuthError> {
-    let context = HookContext {
-        client: client.clone(),
-    };
     auth.extensions()
-        .run_before_user_created(&context, || unsaved(new))
+        .run_before_user_created(client, || unsaved(new))
         .await?;
     let tx = auth.db().auth().begin().await?;
     let stored = store(auth, &tx, new, client).await;

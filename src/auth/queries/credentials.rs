@@ -68,24 +68,33 @@ macro_rules! credential_columns {
     };
 }
 
+/// An account that has a password of its own.
+macro_rules! select_credentials {
+    ($which:literal) => {
+        concat!(
+            "
+    select ",
+            credential_columns!(),
+            "
+       , ",
+            is_known_device!(),
+            "
+      from auth.users u
+     where ",
+            $which,
+            "
+       and not u.is_sso_user"
+        )
+    };
+}
+
 /// The account with an address. `email` is in its stored spelling.
 pub(in crate::auth) async fn find_credentials_by_email(
     db: &SystemConnection,
     email: &str,
     device: Option<Device>,
 ) -> Result<Option<Credentials>, DbError> {
-    let sql = concat!(
-        "
-    select ",
-        credential_columns!(),
-        "
-       , ",
-        is_known_device!(),
-        "
-      from auth.users u
-     where lower(u.email) = $1
-       and not u.is_sso_user"
-    );
+    let sql = select_credentials!("lower(u.email) = $1");
     find_by(db, sql, email, device).await
 }
 
@@ -95,18 +104,7 @@ pub(in crate::auth) async fn find_credentials_by_phone(
     phone: &str,
     device: Option<Device>,
 ) -> Result<Option<Credentials>, DbError> {
-    let sql = concat!(
-        "
-    select ",
-        credential_columns!(),
-        "
-       , ",
-        is_known_device!(),
-        "
-      from auth.users u
-     where u.phone = $1
-       and not u.is_sso_user"
-    );
+    let sql = select_credentials!("u.phone = $1");
     find_by(db, sql, phone, device).await
 }
 
@@ -116,18 +114,7 @@ pub(in crate::auth) async fn find_credentials_by_username(
     username: &str,
     device: Option<Device>,
 ) -> Result<Option<Credentials>, DbError> {
-    let sql = concat!(
-        "
-    select ",
-        credential_columns!(),
-        "
-       , ",
-        is_known_device!(),
-        "
-      from auth.users u
-     where u.username = $1
-       and not u.is_sso_user"
-    );
+    let sql = select_credentials!("u.username = $1");
     find_by(db, sql, username, device).await
 }
 

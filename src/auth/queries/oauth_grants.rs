@@ -92,28 +92,36 @@ pub(in crate::auth) struct Authorization {
     pub(in crate::auth) registration_type: String,
 }
 
-macro_rules! authorization_columns {
-    () => {
-        "a.id
-       , a.authorization_id
-       , a.client_id
-       , a.user_id
-       , a.redirect_uri
-       , a.scope
-       , a.state
-       , a.nonce
-       , a.resource
-       , a.code_challenge
-       , a.needs_consent
-       , a.status
-       , a.auth_time
-       , a.session_id
-       , a.expires_at
-       , c.client_name
-       , c.client_uri
-       , c.logo_uri
-       , c.client_type
-       , c.registration_type"
+macro_rules! select_authorization {
+    ($which:literal) => {
+        concat!(
+            "
+    select a.id
+         , a.authorization_id
+         , a.client_id
+         , a.user_id
+         , a.redirect_uri
+         , a.scope
+         , a.state
+         , a.nonce
+         , a.resource
+         , a.code_challenge
+         , a.needs_consent
+         , a.status
+         , a.auth_time
+         , a.session_id
+         , a.expires_at
+         , c.client_name
+         , c.client_uri
+         , c.logo_uri
+         , c.client_type
+         , c.registration_type
+      from auth.oauth_authorizations a
+      join auth.oauth_clients c
+        on c.id = a.client_id
+     where ",
+            $which
+        )
     };
 }
 
@@ -147,16 +155,7 @@ pub(in crate::auth) async fn find_authorization(
     db: &SystemConnection,
     authorization_id: &str,
 ) -> Result<Option<Authorization>, DbError> {
-    let sql = concat!(
-        "
-    select ",
-        authorization_columns!(),
-        "
-      from auth.oauth_authorizations a
-      join auth.oauth_clients c
-        on c.id = a.client_id
-     where a.authorization_id = $1"
-    );
+    let sql = select_authorization!("a.authorization_id = $1");
     let row = db.query_opt(sql, &[&authorization_id]).await?;
     Ok(row.as_ref().map(authorization))
 }
@@ -166,15 +165,8 @@ pub(in crate::auth) async fn lock_authorization(
     tx: &Tx,
     authorization_id: &str,
 ) -> Result<Option<Authorization>, DbError> {
-    let sql = concat!(
-        "
-    select ",
-        authorization_columns!(),
-        "
-      from auth.oauth_authorizations a
-      join auth.oauth_clients c
-        on c.id = a.client_id
-     where a.authorization_id = $1
+    let sql = select_authorization!(
+        "a.authorization_id = $1
        for update of a"
     );
     let row = tx.query_opt(sql, &[&authorization_id]).await?;
@@ -186,15 +178,8 @@ pub(in crate::auth) async fn lock_code(
     tx: &Tx,
     code_hash: &str,
 ) -> Result<Option<Authorization>, DbError> {
-    let sql = concat!(
-        "
-    select ",
-        authorization_columns!(),
-        "
-      from auth.oauth_authorizations a
-      join auth.oauth_clients c
-        on c.id = a.client_id
-     where a.authorization_code = $1
+    let sql = select_authorization!(
+        "a.authorization_code = $1
        for update of a"
     );
     let row = tx.query_opt(sql, &[&code_hash]).await?;

@@ -20,10 +20,19 @@ use crate::http::{ApiError, Json, Query};
 pub(super) fn routes() -> Router<Auth> {
     Router::new()
         .route("/otp", post(otp))
-        .route("/magiclink", post(magic_link))
-        .route("/recover", post(recover))
+        .route(
+            "/magiclink",
+            post(|call: Call| ask(call, Wanted::SignInOrUp, Limited::MagicLink)),
+        )
+        .route(
+            "/recover",
+            post(|call: Call| ask(call, Wanted::Recovery, Limited::Recover)),
+        )
         .route("/resend", post(resend))
-        .route("/confirm/resend", post(resend_confirmation))
+        .route(
+            "/confirm/resend",
+            post(|call: Call| ask(call, Wanted::Confirmation, Limited::Confirm)),
+        )
         .route("/reauthenticate", get(reauthenticate))
         .route("/invite", post(invite))
         .route("/admin/generate_link", post(generate_link))
@@ -99,27 +108,16 @@ async fn otp(
     Ok(Json(json!({})))
 }
 
-async fn magic_link(
-    State(auth): State<Auth>,
-    client: Client,
-    origin: Origin,
-    Query(query): Query<RedirectTo>,
-    Json(body): Json<Body>,
-) -> Answer {
-    let what = (Wanted::SignInOrUp, Limited::MagicLink);
-    request::request(&auth, what, body.request(query)?, &client, origin).await?;
-    Ok(Json(json!({})))
-}
+type Call = (State<Auth>, Client, Origin, Query<RedirectTo>, Json<Body>);
 
-async fn recover(
-    State(auth): State<Auth>,
-    client: Client,
-    origin: Origin,
-    Query(query): Query<RedirectTo>,
-    Json(body): Json<Body>,
+/// The routes that always ask for the same mail.
+async fn ask(
+    (State(auth), client, origin, Query(query), Json(body)): Call,
+    wanted: Wanted,
+    limited: Limited,
 ) -> Answer {
-    let what = (Wanted::Recovery, Limited::Recover);
-    request::request(&auth, what, body.request(query)?, &client, origin).await?;
+    let input = body.request(query)?;
+    request::request(&auth, (wanted, limited), input, &client, origin).await?;
     Ok(Json(json!({})))
 }
 
@@ -144,18 +142,6 @@ async fn resend(
         }
     };
     let what = (wanted, Limited::Confirm);
-    request::request(&auth, what, body.request(query)?, &client, origin).await?;
-    Ok(Json(json!({})))
-}
-
-async fn resend_confirmation(
-    State(auth): State<Auth>,
-    client: Client,
-    origin: Origin,
-    Query(query): Query<RedirectTo>,
-    Json(body): Json<Body>,
-) -> Answer {
-    let what = (Wanted::Confirmation, Limited::Confirm);
     request::request(&auth, what, body.request(query)?, &client, origin).await?;
     Ok(Json(json!({})))
 }

@@ -62,84 +62,48 @@ impl Link {
         link
     }
 
-    fn of_kind(self, kind: &str) -> Self {
-        Self {
-            kind: Some(kind.to_owned()),
-            ..self
-        }
-    }
-
-    fn followed(self) -> Followed {
+    /// Some routes know the kind.
+    fn followed(self, kind: Option<&str>) -> Followed {
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         Followed {
             token: given(self.token)
                 .or(given(self.token_hash))
                 .unwrap_or_default(),
-            kind: self.kind.unwrap_or_default(),
+            kind: kind.map_or_else(|| self.kind.unwrap_or_default(), str::to_owned),
             redirect_to: self.redirect_to,
         }
     }
 }
 
-async fn open(
-    method: Method,
-    State(auth): State<Auth>,
-    client: Client,
-    origin: Origin,
-    Query(link): Query<Link>,
-) -> Result<Response, ApiError> {
-    show(&auth, &method, link, &client, origin).await
+type Answer = Result<Response, ApiError>;
+
+type Opened = (Method, State<Auth>, Client, Origin, Query<Link>);
+
+async fn open(opened: Opened) -> Answer {
+    show(opened, None).await
 }
 
-async fn open_magic_link(
-    method: Method,
-    State(auth): State<Auth>,
-    client: Client,
-    origin: Origin,
-    Query(link): Query<Link>,
-) -> Result<Response, ApiError> {
-    show(&auth, &method, link.of_kind("magiclink"), &client, origin).await
+async fn open_magic_link(opened: Opened) -> Answer {
+    show(opened, Some("magiclink")).await
 }
 
-async fn open_signup(
-    method: Method,
-    State(auth): State<Auth>,
-    client: Client,
-    origin: Origin,
-    Query(link): Query<Link>,
-) -> Result<Response, ApiError> {
-    show(&auth, &method, link.of_kind("signup"), &client, origin).await
+async fn open_signup(opened: Opened) -> Answer {
+    show(opened, Some("signup")).await
 }
 
-async fn open_email_change(
-    method: Method,
-    State(auth): State<Auth>,
-    client: Client,
-    origin: Origin,
-    Query(link): Query<Link>,
-) -> Result<Response, ApiError> {
-    show(
-        &auth,
-        &method,
-        link.of_kind("email_change"),
-        &client,
-        origin,
-    )
-    .await
+async fn open_email_change(opened: Opened) -> Answer {
+    show(opened, Some("email_change")).await
 }
 
 /// `HEAD` never uses a link up, whatever `GET` does.
 async fn show(
-    auth: &Auth,
-    method: &Method,
-    link: Link,
-    client: &Client,
-    origin: Origin,
-) -> Result<Response, ApiError> {
+    (method, State(auth), client, origin, Query(link)): Opened,
+    kind: Option<&str>,
+) -> Answer {
     let config = auth.config();
-    let link = link.followed();
+    let link = link.followed(kind);
     if config.auth.verify_get == VerifyGet::Consume && method == Method::GET {
-        let location = verify::follow(auth, &link, client, origin).await?;
+        let location = verify::follow(&auth, &link, &client, origin).await?;
         return Ok(see_other(&location));
     }
     verify::purposes(&link.kind)?;
@@ -185,9 +149,9 @@ async fn follow(
     origin: Origin,
     headers: HeaderMap,
     Form(form): Form,
-) -> Result<Response, ApiError> {
+) -> Answer {
     check_site(&headers)?;
-    let link = Link::from_form(&form).followed();
+    let link = Link::from_form(&form).followed(None);
     let location = verify::follow(&auth, &link, &client, origin).await?;
     Ok(see_other(&location))
 }
@@ -237,7 +201,7 @@ async fn verify(
     client: Client,
     origin: Origin,
     Json(body): Json<Body>,
-) -> Result<Response, ApiError> {
+) -> Answer {
     if let Some(number) = body.phone.as_deref().filter(|number| !number.is_empty()) {
         if body.email.as_deref().is_some_and(|email| !email.is_empty()) {
             let message = "Only an email address or phone number should be provided on verify";
@@ -259,7 +223,7 @@ async fn verify_otp(
     client: Client,
     origin: Origin,
     Json(body): Json<Body>,
-) -> Result<Response, ApiError> {
+) -> Answer {
     let input = body.verification(Some("email"));
     Ok(answer(
         verify::verify(&auth, &input, &client, origin).await?,
@@ -273,62 +237,39 @@ fn answer(verified: Verified) -> Response {
     }
 }
 
-async fn verify_magic_link(
-    State(auth): State<Auth>,
-    client: Client,
-    origin: Origin,
-    headers: HeaderMap,
-    Query(link): Query<Link>,
-) -> Result<Response, ApiError> {
-    post_link(&auth, link.of_kind("email"), &client, (origin, &headers)).await
+type Posted = (State<Auth>, Client, Origin, HeaderMap, Query<Link>);
+
+async fn verify_magic_link(posted: Posted) -> Answer {
+    post_link(posted, "email").await
 }
 
-async fn verify_signup(
-    State(auth): State<Auth>,
-    client: Client,
-    origin: Origin,
-    headers: HeaderMap,
-    Query(link): Query<Link>,
-) -> Result<Response, ApiError> {
-    post_link(&auth, link.of_kind("signup"), &client, (origin, &headers)).await
+async fn verify_signup(posted: Posted) -> Answer {
+    post_link(posted, "signup").await
 }
 
-async fn verify_email_change(
-    State(auth): State<Auth>,
-    client: Client,
-    origin: Origin,
-    headers: HeaderMap,
-    Query(link): Query<Link>,
-) -> Result<Response, ApiError> {
-    post_link(
-        &auth,
-        link.of_kind("email_change"),
-        &client,
-        (origin, &headers),
-    )
-    .await
+async fn verify_email_change(posted: Posted) -> Answer {
+    post_link(posted, "email_change").await
 }
 
 /// The token is in the query; without `redirect_to` the answer is JSON.
 async fn post_link(
-    auth: &Auth,
-    link: Link,
-    client: &Client,
-    (origin, headers): (Origin, &HeaderMap),
-) -> Result<Response, ApiError> {
-    let link = link.followed();
+    (State(auth), client, origin, headers, Query(link)): Posted,
+    kind: &str,
+) -> Answer {
+    let link = link.followed(Some(kind));
     if link.redirect_to.is_some() {
-        check_site(headers)?;
-        return Ok(see_other(
-            &verify::follow(auth, &link, client, origin).await?,
-        ));
+        check_site(&headers)?;
+        let location = verify::follow(&auth, &link, &client, origin).await?;
+        return Ok(see_other(&location));
     }
     let input = Verification {
         kind: link.kind,
         token_hash: link.token,
         ..Verification::default()
     };
-    Ok(answer(verify::verify(auth, &input, client, origin).await?))
+    Ok(answer(
+        verify::verify(&auth, &input, &client, origin).await?,
+    ))
 }
 
 /// Address, code and the new password at once.

@@ -25,7 +25,7 @@ impl Extensions {
     /// [`AuthError::HookRejected`], [`AuthError::HookRefused`], [`AuthError::HookFailed`].
     pub(in crate::auth) async fn run_before_user_created(
         &self,
-        context: &HookContext,
+        client: &Client,
         user: impl FnOnce() -> User,
     ) -> Result<(), AuthError> {
         let has_target = self.has(HookName::BeforeUserCreated);
@@ -34,12 +34,12 @@ impl Extensions {
         }
         let user = Arc::new(user());
         for hook in &self.before_user_created {
-            hook(context.clone(), Arc::clone(&user))
+            hook(context(client), Arc::clone(&user))
                 .await
                 .map_err(rejected)?;
         }
         let input = || json!({ "user": *user });
-        self.ask(HookName::BeforeUserCreated, &context.client, input)
+        self.ask(HookName::BeforeUserCreated, client, input)
             .await
             .map(drop)
     }

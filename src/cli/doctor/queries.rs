@@ -30,12 +30,7 @@ pub(super) async fn server(connection: &Connection) -> Result<Server, DbError> {
 
 /// Names in the framework's history, empty when there is none.
 pub(super) async fn framework_history(connection: &Connection) -> Result<Vec<String>, DbError> {
-    let sql = "select pg_catalog.to_regclass('sb.schema_history') is not null as known";
-    if !connection
-        .query_one(sql, &[])
-        .await?
-        .get::<_, bool>("known")
-    {
+    if !connection.has_relation("sb.schema_history").await? {
         return Ok(Vec::new());
     }
     let sql = "

@@ -1,6 +1,5 @@
 //! `sb jobs enqueue`.
 
-use std::io::{IsTerminal as _, Read as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -74,7 +73,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(owner: &Connection, args: Args, ui: Ui) -> CommandResult {
-    let job = job(args)?;
+    let job = job(args, ui)?;
     let enqueued = control::enqueue(owner, &job).await.map_err(refused)?;
     if ui.json {
         ui.json(&json!({ "id": enqueued.id, "queue": enqueued.queue, "is_new": enqueued.is_new }));
@@ -89,8 +88,8 @@ pub(super) async fn run(owner: &Connection, args: Args, ui: Ui) -> CommandResult
     Ok(ExitCode::SUCCESS)
 }
 
-fn job(args: Args) -> Result<NewJob, CliError> {
-    let payload = payload(&args.payload)?;
+fn job(args: Args, ui: Ui) -> Result<NewJob, CliError> {
+    let payload = payload(&args.payload, ui)?;
     let seconds = |duration: Option<Duration>| duration.map(|duration| duration.as_secs_f64());
     let timeout_s = args.timeout.map(|timeout| {
         // The database knows the bounds.
@@ -119,32 +118,14 @@ fn job(args: Args) -> Result<NewJob, CliError> {
     })
 }
 
-fn payload(text: &str) -> Result<Value, CliError> {
+fn payload(text: &str, ui: Ui) -> Result<Value, CliError> {
     let given = if text == "-" {
-        from_stdin()?
+        ui.piped("payload", "echo '{}' | sb jobs enqueue NAME --payload -")?
     } else {
         text.to_owned()
     };
     serde_json::from_str(&given).map_err(|error| {
         let message = format!("the payload is no JSON: {error}");
         CliError::new(Exit::Usage, message).next("sb jobs enqueue NAME --payload '{\"n\": 1}'")
-    })
-}
-
-fn from_stdin() -> Result<String, CliError> {
-    let mut stdin = std::io::stdin();
-    if stdin.is_terminal() {
-        let message = "there is nothing on standard input";
-        return Err(CliError::new(Exit::Usage, message)
-            .next("echo '{}' | sb jobs enqueue NAME --payload -"));
-    }
-    let mut bytes = Vec::new();
-    stdin.read_to_end(&mut bytes)?;
-    String::from_utf8(bytes).map_err(|error| {
-        let place = error.utf8_error().valid_up_to();
-        CliError::new(
-            Exit::Usage,
-            format!("the payload is not UTF-8 (byte {place})"),
-        )
     })
 }

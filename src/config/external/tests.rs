@@ -1,18 +1,7 @@
 //! Providers from `sb.toml`, the environment and flags.
 
 use super::*;
-use crate::config::{Config, ConfigError, Sources};
-
-fn load(toml: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
-    Config::load(Sources {
-        toml: Some(toml.to_owned()),
-        env: env
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect(),
-        ..Sources::default()
-    })
-}
+use crate::config::tests::load;
 
 fn problem(toml: &str, env: &[(&str, &str)]) -> String {
     load(toml, env).unwrap_err().problems.join("; ")

@@ -156,12 +156,7 @@ struct Record {
 }
 
 async fn history(connection: &Connection) -> Result<Vec<Record>, DbError> {
-    let sql = "select pg_catalog.to_regclass('sb.project_migrations') is not null as known";
-    if !connection
-        .query_one(sql, &[])
-        .await?
-        .get::<_, bool>("known")
-    {
+    if !connection.has_relation("sb.project_migrations").await? {
         return Ok(Vec::new());
     }
     let sql = "

@@ -91,8 +91,25 @@ pub(in crate::jobs) struct Claim<'a> {
     pub(in crate::jobs) patterns: &'a [String],
 }
 
+/// Whether this worker runs such jobs now.
+macro_rules! may_be_claimed {
+    () => {
+        "(p.name = any ($4) or p.name like any ($5))
+                     and not exists (
+                       select
+                         from jobs.queues q
+                         where q.name = $1
+                           and q.paused_at is not null
+                     )
+                     and exists (
+                       select
+                         from alive
+                     )"
+    };
+}
+
 macro_rules! claim {
-    ($picked:literal) => {
+    ($($picked:expr),+) => {
         concat!(
             // The lock keeps a rescuer from declaring this worker dead between its look and our claim.
             "with alive as materialized (
@@ -101,7 +118,7 @@ macro_rules! claim {
                  where w.id = $2
                  for key share
              ), picked as materialized (",
-            $picked,
+            $($picked,)+
             ")
              update jobs.pending p
                set status = 'running',
@@ -144,17 +161,9 @@ pub(in crate::jobs) async fn claim_all(
                    where p.queue = $1
                      and p.status = 'queued'
                      and p.concurrency_key is null
-                     and (p.name = any ($4) or p.name like any ($5))
-                     and not exists (
-                       select
-                         from jobs.queues q
-                         where q.name = $1
-                           and q.paused_at is not null
-                     )
-                     and exists (
-                       select
-                         from alive
-                     )
+                     and ",
+                may_be_claimed!(),
+                "
                    order by p.priority, p.run_at, p.id
                    limit $3
                    for update skip locked"
@@ -189,17 +198,9 @@ pub(in crate::jobs) async fn claim_after(
                      and p.concurrency_key is null
                      and p.priority = $6
                      and (p.run_at, p.id) > ($7, $8)
-                     and (p.name = any ($4) or p.name like any ($5))
-                     and not exists (
-                       select
-                         from jobs.queues q
-                         where q.name = $1
-                           and q.paused_at is not null
-                     )
-                     and exists (
-                       select
-                         from alive
-                     )
+                     and ",
+                may_be_claimed!(),
+                "
                    order by p.run_at, p.id
                    limit $3
                    for update skip locked"
@@ -243,17 +244,9 @@ pub(in crate::jobs) async fn claim_keyed(
                        where p.queue = $1
                          and p.status = 'queued'
                          and p.concurrency_key = k.key
-                         and (p.name = any ($4) or p.name like any ($5))
-                         and not exists (
-                           select
-                             from jobs.queues q
-                             where q.name = $1
-                               and q.paused_at is not null
-                         )
-                         and exists (
-                           select
-                             from alive
-                         )
+                         and ",
+                may_be_claimed!(),
+                "
                        order by p.priority, p.run_at, p.id
                        limit greatest(k.cap - (
                          select count(*)

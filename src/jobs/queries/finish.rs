@@ -26,6 +26,25 @@ macro_rules! kept {
     };
 }
 
+/// Keeps what is over, other than well.
+macro_rules! buried {
+    () => {
+        concat!(
+            "dead as (
+                   insert into jobs.dead ",
+            kept!("d.state", "d.all_errors", "null"),
+            "    from over d
+                     where d.state = 'failed'
+                 ), cancelled as (
+                   insert into jobs.history ",
+            kept!("d.state", "d.all_errors", "null"),
+            "    from over d
+                     where d.state = 'cancelled'
+                 )"
+        )
+    };
+}
+
 /// Finishes jobs. Returns those that were still ours; a job somebody asked to cancel ends as cancelled.
 pub(in crate::jobs) async fn succeed(
     connection: &SystemConnection,
@@ -141,17 +160,9 @@ pub(in crate::jobs) async fn end(
                      returning p.*
                              , e.state
                              , e.errors as all_errors
-                 ), dead as (
-                   insert into jobs.dead ",
-                kept!("d.state", "d.all_errors", "null"),
-                "    from over d
-                     where d.state = 'failed'
-                 ), cancelled as (
-                   insert into jobs.history ",
-                kept!("d.state", "d.all_errors", "null"),
-                "    from over d
-                     where d.state = 'cancelled'
-                 )
+                 ), ",
+                buried!(),
+                "
                  select e.id
                       , e.state::text
                    from ended e"
@@ -237,17 +248,9 @@ pub(in crate::jobs) async fn rescue(tx: &Tx) -> Result<i64, DbError> {
                      returning p.*
                              , l.state
                              , l.errors as all_errors
-                 ), dead as (
-                   insert into jobs.dead ",
-                kept!("d.state", "d.all_errors", "null"),
-                "    from over d
-                     where d.state = 'failed'
-                 ), cancelled as (
-                   insert into jobs.history ",
-                kept!("d.state", "d.all_errors", "null"),
-                "    from over d
-                     where d.state = 'cancelled'
-                 )
+                 ), ",
+                buried!(),
+                "
                  select count(*)
                    from lost"
             ),

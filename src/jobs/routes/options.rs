@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::invalid;
+use crate::db::holds_nul;
 use crate::error::ErrorCode;
 use crate::http::ApiError;
 use crate::jobs::control::nearest;
@@ -238,16 +239,5 @@ impl Options {
 
     fn wrong(&self, name: &str, what: &str) -> ApiError {
         invalid(format!("{}{name} {what}", self.place))
-    }
-}
-
-fn holds_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(holds_nul),
-        Value::Object(members) => members
-            .iter()
-            .any(|(name, value)| name.contains('\0') || holds_nul(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }

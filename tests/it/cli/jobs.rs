@@ -1,22 +1,19 @@
 //! `sb jobs` and `sb worker run`, the real program on a database of its own.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::TcpStream;
 
 use rustix::process::Signal;
 use sb::db::Connection;
 use serde_json::{Value, json};
 
+use super::client::get;
 use super::{Sandbox, wait_until};
 use crate::scratch::eventually;
-use crate::support;
 
 /// A project on a migrated database, and the owner's connection.
 async fn project() -> (Sandbox, Connection) {
-    let target = support::fresh_database().await;
-    let mut sandbox = Sandbox::with_project();
-    sandbox.set("DATABASE_URL", &support::cluster().url(target.database()));
-    sandbox.set("SB_MASTER_KEY", support::MASTER_KEY);
+    let (mut sandbox, target) = Sandbox::on_database().await;
     // Only what a worker is woken for runs soon.
     sandbox.set("JOBS_POLL_INTERVAL_S", "3600");
     // The example's own jobs are not the subject.
@@ -25,15 +22,6 @@ async fn project() -> (Sandbox, Connection) {
         .await
         .expect("postgres takes connections");
     (sandbox, owner)
-}
-
-fn get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: sb\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -375,15 +363,15 @@ async fn a_worker_alone_serves_metrics_and_readiness_on_loopback() {
     let (_, rest) = words.split_once("metrics on http://").unwrap();
     let address = rest.split_once("/metrics").unwrap().0.to_owned();
     assert!(address.starts_with("127.0.0.1:"), "{address}");
-    assert!(get(&address, "/livez").starts_with("HTTP/1.1 200 "));
-    let ready = get(&address, "/readyz");
+    assert!(get(&address, "sb", "/livez").starts_with("HTTP/1.1 200 "));
+    let ready = get(&address, "sb", "/readyz");
     assert!(ready.starts_with("HTTP/1.1 200 "), "{ready}");
     assert!(
         ready.contains("\"worker\":{") && !ready.contains("postgrest"),
         "{ready}"
     );
-    assert!(get(&address, "/jobs/v1/jobs").starts_with("HTTP/1.1 404 "));
-    assert!(get(&address, "/metrics").contains("\nsb_jobs_workers_alive 1\n"));
+    assert!(get(&address, "sb", "/jobs/v1/jobs").starts_with("HTTP/1.1 404 "));
+    assert!(get(&address, "sb", "/metrics").contains("\nsb_jobs_workers_alive 1\n"));
 
     let sql = "create function public.fine(payload jsonb) returns void language sql as ''";
     owner.batch_execute(sql).await.unwrap();
@@ -391,7 +379,7 @@ async fn a_worker_alone_serves_metrics_and_readiness_on_loopback() {
         .sb(&["jobs", "enqueue", "sql:public.fine"])
         .succeeded();
     wait_until("the job was counted", || {
-        let text = get(&address, "/metrics");
+        let text = get(&address, "sb", "/metrics");
         text.contains("sb_jobs_finished_total{name=\"sql\",outcome=\"succeeded\"} 1")
             .then_some(())
     });

@@ -6,14 +6,10 @@ use std::net::{TcpListener, TcpStream};
 use rustix::process::Signal;
 
 use super::{Sandbox, Spawned, wait_until};
-use crate::support;
 
 /// `sb serve` on a database of its own, with a PostgREST played by the test. Its address is in the log.
 async fn serve(postgrest: &TcpListener) -> (Sandbox, Spawned, String) {
-    let target = support::fresh_database().await;
-    let mut sandbox = Sandbox::with_project();
-    sandbox.set("DATABASE_URL", &support::cluster().url(target.database()));
-    sandbox.set("SB_MASTER_KEY", support::MASTER_KEY);
+    let (mut sandbox, _) = Sandbox::on_database().await;
     let address = postgrest.local_addr().unwrap();
     sandbox.set("POSTGREST_URL", &format!("http://{address}"));
     let mut node = sandbox.spawn(&["serve"]);

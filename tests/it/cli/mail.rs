@@ -1,7 +1,5 @@
 //! Mails in the real program: sent by a worker of its own over an encrypted connection, or kept for `sb mail`.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
@@ -10,6 +8,7 @@ use sb::db::Target;
 use sb::jobs::JobId;
 use serde_json::{Value, json};
 
+use super::client::get;
 use super::{Sandbox, Spawned, wait_until};
 use crate::mail::server::SmtpServer;
 use crate::mail::{CODE, LINK, recovery};
@@ -17,10 +16,7 @@ use crate::support;
 
 /// A project on a migrated database.
 async fn project() -> (Sandbox, Target) {
-    let target = support::fresh_database().await;
-    let mut sandbox = Sandbox::with_project();
-    sandbox.set("DATABASE_URL", &support::cluster().url(target.database()));
-    sandbox.set("SB_MASTER_KEY", support::MASTER_KEY);
+    let (mut sandbox, target) = Sandbox::on_database().await;
     sandbox.set("SB_MIGRATE_ON_START", "false");
     sandbox.set("POSTGREST_URL", "http://127.0.0.1:9");
     (sandbox, target)
@@ -83,15 +79,6 @@ fn certificate(sandbox: &Sandbox) -> (String, String) {
     );
     let text = |path: &Path| path.to_str().expect("the path is text").to_owned();
     (text(&certificate), text(&key))
-}
-
-fn get(url: &str, path: &str, host: &str) -> String {
-    let mut stream = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 fn show(sandbox: &Sandbox, id: JobId, status: &str) -> (Value, String) {
@@ -207,13 +194,14 @@ async fn in_development_mails_are_kept_and_read_on_the_command_line() {
         show(&sandbox, id, "succeeded");
     }
     let search = "/inbox/api/v1/search?query=to%3A%22ana%40example.com%22";
-    let found = get(api, search, api.trim_start_matches("http://"));
+    let address = api.trim_start_matches("http://");
+    let found = get(address, address, search);
     assert!(
         found.starts_with("HTTP/1.1 200 OK") && found.contains("\"Address\":\"ana@example.com\""),
         "{found}"
     );
     // A page of somebody else's, under a name of theirs that leads to this machine.
-    let refused = get(api, search, "evil.example:8000");
+    let refused = get(address, "evil.example:8000", search);
     assert!(
         refused.starts_with("HTTP/1.1 403") && !refused.contains("ana@"),
         "{refused}"

@@ -1,6 +1,7 @@
 //! The program as a person types it: the real binary, in a folder of its own, with nothing inherited.
 
 mod chaos;
+mod client;
 mod compose;
 mod cron;
 mod dev;
@@ -24,8 +25,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use sb::db::Target;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::support;
 
 /// The machine may be busy: a deadline ends a hanging test, it is no measure of speed.
 const DEADLINE: Duration = Duration::from_mins(2);
@@ -85,7 +89,7 @@ impl Sandbox {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let text = |path: &Path| path.to_str().expect("the path is text").to_owned();
-        let cache = crate::support::cache_dir();
+        let cache = support::cache_dir();
         let mut env = vec![
             ("PATH".to_owned(), search_path()),
             ("HOME".to_owned(), text(dir.path())),
@@ -97,7 +101,7 @@ impl Sandbox {
             ("SB_POSTGRES_PORT".to_owned(), "0".to_owned()),
             ("SB_POSTGREST_PORT".to_owned(), "0".to_owned()),
         ];
-        let bin_dir = crate::support::postgres_bin_dir();
+        let bin_dir = support::postgres_bin_dir();
         env.extend(bin_dir.map(|dir| ("SB_POSTGRES_BIN_DIR".to_owned(), text(&dir))));
         Self { dir, env }
     }
@@ -109,6 +113,15 @@ impl Sandbox {
             .sb_in(sandbox.path(""), &["init", "app"])
             .succeeded();
         sandbox
+    }
+
+    /// The same on a migrated database of its own.
+    async fn on_database() -> (Self, Target) {
+        let target = support::fresh_database().await;
+        let mut sandbox = Self::with_project();
+        sandbox.set("DATABASE_URL", &support::cluster().url(target.database()));
+        sandbox.set("SB_MASTER_KEY", support::MASTER_KEY);
+        (sandbox, target)
     }
 
     fn set(&mut self, name: &str, value: &str) {

@@ -302,3 +302,17 @@ fn a_migration_is_begun_without_a_database() {
     assert!(sandbox.app(path).is_file());
     assert_eq!(sandbox.sb(&["migrate", "new", "!"]).code, Some(2));
 }
+
+#[test]
+fn a_file_of_settings_that_cannot_be_read_is_named() {
+    let sandbox = Sandbox::with_project();
+    let name = sandbox.path("app").canonicalize().unwrap().join(".env");
+    let name = name.display();
+    fs::write(sandbox.app(".env"), b"SB_PORT=\xff").unwrap();
+    let error = format!("error: cannot read {name}: stream did not contain valid UTF-8");
+    let output = sandbox.sb(&["info"]).failed(3, &error);
+    assert!(
+        output.last_line().starts_with(&format!("ls -ld {name}")),
+        "{output:#?}"
+    );
+}

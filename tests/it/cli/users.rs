@@ -6,14 +6,10 @@ use sb::db::Connection;
 use serde_json::{Value, json};
 
 use super::Sandbox;
-use crate::support;
 
 /// A project on a migrated database, and the owner's connection.
 async fn project() -> (Sandbox, Connection) {
-    let target = support::fresh_database().await;
-    let mut sandbox = Sandbox::with_project();
-    sandbox.set("DATABASE_URL", &support::cluster().url(target.database()));
-    sandbox.set("SB_MASTER_KEY", support::MASTER_KEY);
+    let (mut sandbox, target) = Sandbox::on_database().await;
     sandbox.set("AUTH_ARGON2_MEMORY_KIB", "64");
     let owner = Connection::open(&target)
         .await
@@ -156,10 +152,28 @@ async fn accounts_are_imported_once_with_their_passwords() {
     let eve = "select email_confirmed_at is not null and raw_app_meta_data ->> 'imported_id' = 'abc123def456ghi'
         from auth.users where email = 'eve@example.com'";
     assert_eq!(value(&owner, eve).await, "true");
-    sandbox.sb(&["user", "import", "nowhere.csv"]).failed(
-        1,
-        "error: nowhere.csv: No such file or directory (os error 2)",
-    );
+    fs::write(sandbox.app("latin.csv"), b"email\n\xe4@b.example\n").unwrap();
+    for (file, error, next) in [
+        (
+            "no where.csv",
+            "cannot read no where.csv: No such file or directory (os error 2)",
+            "ls -ld 'no where.csv'",
+        ),
+        (
+            "migrations",
+            "cannot read migrations: Is a directory (os error 21)",
+            "ls -ld migrations",
+        ),
+        (
+            "latin.csv",
+            "latin.csv:2: the line is not UTF-8",
+            "sb user import FILE",
+        ),
+    ] {
+        let output = sandbox.sb(&["user", "import", file]);
+        let output = output.failed(1, &format!("error: {error}"));
+        assert!(output.last_line().starts_with(next), "{output:#?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

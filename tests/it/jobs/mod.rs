@@ -93,7 +93,8 @@ impl Queue {
     }
 }
 
-fn options(concurrency: usize) -> WorkerOptions {
+/// Of a worker that is quick to look and to stop.
+pub(crate) fn options(concurrency: usize) -> WorkerOptions {
     WorkerOptions {
         name: "test".to_owned(),
         queues: Vec::new(),

@@ -10,7 +10,7 @@ mod templates;
 
 use chrono::TimeDelta;
 use sb::db::Connection;
-use sb::jobs::{JobId, Worker, WorkerOptions};
+use sb::jobs::{JobId, Worker};
 use sb::mail::{Mailer, NewMail};
 use serde_json::Value;
 
@@ -69,17 +69,7 @@ impl Post {
     }
 
     async fn worker(&self) -> Worker {
-        let options = WorkerOptions {
-            name: "test".to_owned(),
-            queues: Vec::new(),
-            concurrency: 4,
-            poll_interval: std::time::Duration::from_millis(100),
-            heartbeat: std::time::Duration::from_millis(500),
-            drain_timeout: std::time::Duration::from_millis(200),
-            timeout: std::time::Duration::from_secs(30),
-            history_days: 7,
-            dead_days: 30,
-        };
+        let options = crate::jobs::options(4);
         self.app.running.start_worker_with(options).await.unwrap()
     }
 

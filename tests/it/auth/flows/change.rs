@@ -2,7 +2,16 @@
 
 use serde_json::json;
 
-use super::support::{ANA, Answer as _, BO, Flows, PASSWORD, parameters};
+use super::support::{ANA, Answer as _, BO, Flows, Mail, PASSWORD, parameters};
+
+/// The token of a member who wants another address, and the mails to the old one and the new one.
+async fn begun(flows: &Flows) -> (String, Mail, Mail) {
+    let access = flows.member(ANA).await;
+    flows.put_user(&access, json!({ "email": BO })).await.ok();
+    let current = flows.mail_of("email_change", ANA).await;
+    let new = flows.mail_of("email_change", BO).await;
+    (access, current, new)
+}
 
 /// Fails when either half alone changes the address.
 #[tokio::test]
@@ -59,10 +68,7 @@ async fn both_addresses_confirm_a_change() {
 #[tokio::test]
 async fn a_browser_is_told_of_the_first_half() {
     let flows = Flows::new().await;
-    let access = flows.member(ANA).await;
-    flows.put_user(&access, json!({ "email": BO })).await.ok();
-    let current = flows.mail_of("email_change", ANA).await;
-    let new = flows.mail_of("email_change", BO).await;
+    let (_, current, new) = begun(&flows).await;
     let location = flows.press(&current.link).await;
     let message = &parameters(location.fragment())["message"];
     assert!(message.contains("other email"), "{message}");
@@ -87,10 +93,7 @@ async fn the_new_address_alone_is_enough_where_that_is_set() {
 #[tokio::test]
 async fn halves_of_two_changes_do_not_make_one() {
     let flows = Flows::new().await;
-    let access = flows.member(ANA).await;
-    flows.put_user(&access, json!({ "email": BO })).await.ok();
-    let current = flows.mail_of("email_change", ANA).await;
-    let new = flows.mail_of("email_change", BO).await;
+    let (access, current, new) = begun(&flows).await;
     flows.verify_hash("email_change", &current.token).await.ok();
     flows.later();
     let evil = "evil@example.com";
@@ -113,10 +116,7 @@ async fn halves_of_two_changes_do_not_make_one() {
 #[tokio::test]
 async fn a_half_that_was_never_confirmed_is_missing_for_ever() {
     let flows = Flows::new().await;
-    let access = flows.member(ANA).await;
-    flows.put_user(&access, json!({ "email": BO })).await.ok();
-    let _current = flows.mail_of("email_change", ANA).await;
-    let new = flows.mail_of("email_change", BO).await;
+    let (_, _, new) = begun(&flows).await;
     let burn = "delete from auth.one_time_tokens where token_type = 'email_change_current'";
     flows.owner.batch_execute(burn).await.unwrap();
     let half = flows.verify_hash("email_change", &new.token).await.ok();
@@ -127,10 +127,7 @@ async fn a_half_that_was_never_confirmed_is_missing_for_ever() {
 #[tokio::test]
 async fn a_change_can_be_mailed_again() {
     let flows = Flows::new().await;
-    let access = flows.member(ANA).await;
-    flows.put_user(&access, json!({ "email": BO })).await.ok();
-    let older = flows.mail_of("email_change", ANA).await;
-    let _new = flows.mail_of("email_change", BO).await;
+    let (_, older, _) = begun(&flows).await;
     flows.later();
     let body = json!({ "type": "email_change", "email": ANA });
     flows.post("/resend", body).await.ok();
@@ -167,10 +164,7 @@ async fn an_address_of_somebody_else_is_refused_or_kept_quiet() {
 #[tokio::test]
 async fn an_address_that_was_taken_meanwhile_is_not_given_twice() {
     let flows = Flows::new().await;
-    let access = flows.member(ANA).await;
-    flows.put_user(&access, json!({ "email": BO })).await.ok();
-    let current = flows.mail_of("email_change", ANA).await;
-    let new = flows.mail_of("email_change", BO).await;
+    let (_, current, new) = begun(&flows).await;
     flows.verify_hash("email_change", &current.token).await.ok();
     flows.member(BO).await;
     flows

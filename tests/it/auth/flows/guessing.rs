@@ -8,6 +8,26 @@ use serde_json::json;
 
 use super::support::{ANA, Answer as _, BO, Flows};
 
+/// Attack 47. Fails when what is typed, or more than there is room for, gets into the audit log.
+#[tokio::test]
+async fn wrong_codes_are_logged_as_far_as_there_is_room_and_without_what_was_typed() {
+    let flows = Flows::new().await;
+    for n in 0..120 {
+        let nobody = format!("typed{n}@example.com");
+        flows
+            .verify_code("email", &nobody, "123456")
+            .await
+            .refused(403, "otp_expired");
+    }
+    let noted = "select count(*) || ' ' || min(payload::text) from auth.audit_log_entries where payload ->> 'action' = 'login_failed'";
+    let noted = flows.value(noted).await;
+    assert!(
+        noted.starts_with("100 ") && noted.contains("otp_expired"),
+        "{noted}"
+    );
+    assert!(!noted.contains("typed"), "{noted}");
+}
+
 /// Fails when tries are not counted, or are counted in another transaction than the comparison.
 #[tokio::test]
 async fn a_code_is_burnt_after_five_tries() {

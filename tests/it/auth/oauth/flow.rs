@@ -14,6 +14,25 @@ fn pkce() -> String {
     )
 }
 
+/// Fails when the issuer of tokens is taken for the address of the API.
+#[tokio::test]
+async fn the_way_back_is_the_apis_whatever_the_issuer_is_called() {
+    let settings = [
+        ("jwt.issuer", "https://tokens.example"),
+        ("auth.manual_linking", "true"),
+    ];
+    let (app, _provider) = project(&settings).await;
+    let location = Browser::new(&app).begin("provider=acme").await;
+    let back = &query(&location)["redirect_uri"];
+    assert_eq!(back, "http://sb.test/auth/v1/callback");
+    let ana = app.sign_up("ana@example.com").await.ok();
+    let path = "/user/identities/authorize?provider=acme&skip_http_redirect=true";
+    let link = app.request("GET", path).bearer(ana.access_token());
+    let url = link.send().await.ok().text("/url").to_owned();
+    let hop = "http://sb.test/auth/v1/authorize/continue?state=";
+    assert!(url.starts_with(hop), "{url}");
+}
+
 #[tokio::test]
 async fn a_sign_in_makes_an_account_once_and_finds_it_again() {
     let (app, provider) = project(&[]).await;

@@ -162,22 +162,23 @@ pub(super) async fn refused(
     Ok(())
 }
 
-/// The same for an error on its way to the client, which comes back; or why it could not be noted. What is no refusal
-/// (limits, failures of ours) is not noted.
-pub(super) async fn noted(
+/// The same if `answer` is a refusal; limits and failures of ours are not noted.
+///
+/// # Errors
+/// That of `answer`, or why it could not be noted.
+pub(super) async fn noted<T>(
     auth: &Auth,
-    error: AuthError,
+    answer: Result<T, AuthError>,
     (kind, provider): (Kind, &str),
     client: &Client,
-) -> AuthError {
-    if !error.is_refusal() {
-        return error;
+) -> Result<T, AuthError> {
+    if let Err(error) = &answer
+        && error.is_refusal()
+    {
+        let traits = json!({ "provider": provider, "error_code": error.code().as_str() });
+        refused(auth, kind, &traits, client).await?;
     }
-    let traits = json!({ "provider": provider, "error_code": error.code().as_str() });
-    match refused(auth, kind, &traits, client).await {
-        Ok(()) => error,
-        Err(failure) => failure,
-    }
+    answer
 }
 
 const NOBODY: (Uuid, &str) = (Uuid::nil(), "");

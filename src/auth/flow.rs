@@ -220,10 +220,8 @@ pub(super) async fn exchange(
     origin: Origin,
 ) -> Result<TokenResponse, AuthError> {
     limits::count(auth, Limited::Token, origin).await?;
-    match exchange_once(auth, code, verifier, client).await {
-        Ok(answer) => Ok(answer),
-        Err(error) => Err(audit_log::noted(auth, error, (Kind::Return, "pkce"), client).await),
-    }
+    let answer = exchange_once(auth, code, verifier, client).await;
+    audit_log::noted(auth, answer, (Kind::Return, "pkce"), client).await
 }
 
 async fn exchange_once(

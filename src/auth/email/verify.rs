@@ -123,10 +123,8 @@ async fn use_up(
         Ok::<_, AuthError>(Some(proven))
     };
     let proven = proven.await;
-    match tx.finish(proven).await? {
-        Some(proven) => Ok(proven),
-        None => Err(audit_log::noted(auth, EXPIRED, (Kind::Code, "email"), client).await),
-    }
+    let proven = tx.finish(proven).await?.ok_or(EXPIRED);
+    audit_log::noted(auth, proven, (Kind::Code, "email"), client).await
 }
 
 async fn act(

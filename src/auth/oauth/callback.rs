@@ -77,27 +77,22 @@ pub(super) async fn finish(
     (browser, path_provider): (Option<&Browser>, Option<&str>),
     client: &Client,
 ) -> Result<String, AuthError> {
-    let found = match take(auth, answer, (browser, path_provider)).await {
+    let found = take(auth, answer, (browser, path_provider)).await;
+    let (flow, target) = match audit_log::noted(auth, found, (Kind::Return, "oauth"), client).await
+    {
         Ok(found) => found,
         // What is not ours to finish goes nowhere but home.
-        Err(error) => {
-            let what = (Kind::Return, "oauth");
-            return home(auth, audit_log::noted(auth, error, what, client).await);
-        }
+        Err(error) => return home(auth, error),
     };
-    let (flow, target) = found;
-    let error = match lead(auth, answer, (&flow, &target), client).await {
-        Ok(url) => return Ok(url),
-        Err(error) => {
-            let what = (Kind::Return, flow.provider.as_str());
-            audit_log::noted(auth, error, what, client).await
+    let led = lead(auth, answer, (&flow, &target), client).await;
+    let led = audit_log::noted(auth, led, (Kind::Return, &flow.provider), client).await;
+    Ok(led.unwrap_or_else(|error| {
+        let mut error = ApiError::from(error);
+        if answer.is_denied() {
+            error = error.with_status(StatusCode::FORBIDDEN);
         }
-    };
-    let mut error = ApiError::from(error);
-    if answer.is_denied() {
-        error = error.with_status(StatusCode::FORBIDDEN);
-    }
-    Ok(flow::redirect_with_error(&target, &error, true))
+        flow::redirect_with_error(&target, &error, true)
+    }))
 }
 
 async fn lead(

@@ -52,13 +52,8 @@ pub(in crate::auth) async fn sign_in(
     if let Some(wanted) = given(grant.client_id.as_deref()) {
         provider.settings.client_ids.retain(|id| *id == wanted);
     }
-    match sign_in_at(auth, &provider, &grant, bearer, client).await {
-        Ok(answer) => Ok(answer),
-        Err(error) => {
-            let what = (Kind::Return, provider.name());
-            Err(audit_log::noted(auth, error, what, client).await)
-        }
-    }
+    let answer = sign_in_at(auth, &provider, &grant, bearer, client).await;
+    audit_log::noted(auth, answer, (Kind::Return, provider.name()), client).await
 }
 
 async fn sign_in_at(

@@ -238,13 +238,8 @@ pub(super) async fn resume(
     browser: &Browser,
     client: &Client,
 ) -> Result<String, AuthError> {
-    match resume_once(auth, state, browser).await {
-        Ok(url) => Ok(url),
-        Err(error) => {
-            let what = (Kind::Return, "oauth");
-            Err(audit_log::noted(auth, error, what, client).await)
-        }
-    }
+    let url = resume_once(auth, state, browser).await;
+    audit_log::noted(auth, url, (Kind::Return, "oauth"), client).await
 }
 
 async fn resume_once(auth: &Auth, state: &str, browser: &Browser) -> Result<String, AuthError> {

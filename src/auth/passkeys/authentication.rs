@@ -56,13 +56,8 @@ pub(super) async fn verify(
     let party = relying_party(auth)?;
     let answer: PublicKeyCredential = parse(answer)?;
     limits::count(auth, Limited::Mfa, origin).await?;
-    match sign_in(auth, &party, (challenge_id, &answer), client).await {
-        Ok(tokens) => Ok(tokens),
-        Err(error) => {
-            let what = (Kind::Passkey, "passkey");
-            Err(audit_log::noted(auth, error, what, client).await)
-        }
-    }
+    let tokens = sign_in(auth, &party, (challenge_id, &answer), client).await;
+    audit_log::noted(auth, tokens, (Kind::Passkey, "passkey"), client).await
 }
 
 async fn sign_in(

@@ -66,10 +66,8 @@ async fn use_up(
         Ok(None)
     };
     let opened = opened.await;
-    match tx.finish(opened).await? {
-        Some(opened) => Ok(opened),
-        None => Err(audit_log::noted(auth, EXPIRED, (Kind::Code, "phone"), client).await),
-    }
+    let opened = tx.finish(opened).await?.ok_or(EXPIRED);
+    audit_log::noted(auth, opened, (Kind::Code, "phone"), client).await
 }
 
 async fn open(
